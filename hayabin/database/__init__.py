@@ -1,0 +1,1 @@
+"""Postgres: schema, migrations, and the statements that keep the ledger true."""

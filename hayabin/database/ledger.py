@@ -1,0 +1,212 @@
+"""The gate and the outcome writer: the only code that writes the state of a message.
+
+Promises:
+- ``claim`` lets a row through only if, in that one statement, it is still waiting at the attempt number that the caller
+  has, its campaign is sending, its address is not suppressed and its deadline has not passed. The attempt number grows
+  with the claim, so the same belt message can never be let through twice.
+- ``record`` writes outcomes, their attempts, counters and the failures for the bounce service (by the outbox) in one
+  transaction; an outcome for a row that has moved on changes nothing.
+- Each move is in ``hayabin.domain.message.TRANSITIONS``; the SQL is made from that table.
+
+Fails: database errors come out as they are. Nothing was changed then, and the caller may try again: a claim whose answer
+was lost stays ``claimed`` and becomes ``unknown`` when its owner is gone, never a second mail.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hayabin.database.engine import Connection
+from hayabin.domain.message import TRANSITIONS, WAITING, MessageState, sources_of
+
+REPLY_MAX_CHARS = 500
+
+
+def _names(states: Sequence[MessageState] | frozenset[MessageState]) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(states))
+
+
+_WAITING = _names(WAITING)
+_LEGAL = ", ".join(f"('{a}', '{b}')" for a in MessageState for b in sorted(TRANSITIONS[a]))
+_AFTER_CLAIM = _names(frozenset({MessageState.CLAIMED, MessageState.UNKNOWN}))
+
+_SUPPRESSED_NOW = """EXISTS (
+    SELECT 1 FROM suppressions s
+    WHERE s.tenant_id = m.tenant_id AND s.address_key = m.address_key AND s.list_id IN (0, COALESCE(c.list_id, 0))
+      AND (s.expires_at IS NULL OR s.expires_at > now()))"""
+
+CLAIM_SQL = f"""
+WITH asked AS (SELECT * FROM unnest($1::bigint[], $2::smallint[]) AS a(id, attempt)),
+ruled AS (
+    SELECT m.id, CASE WHEN {_SUPPRESSED_NOW} THEN 'suppressed' WHEN c.send_by <= now() THEN 'expired'
+                      ELSE 'claimed' END AS verdict
+    FROM asked a
+    JOIN messages m ON m.id = a.id AND m.attempt = a.attempt AND m.state IN ({_WAITING})
+    JOIN campaigns c ON c.id = m.campaign_id AND c.state = 'sending'),
+moved AS (
+    UPDATE messages m
+    SET state = r.verdict, changed_at = now(), claimed_by = $3,
+        attempt = m.attempt + CASE WHEN r.verdict = 'claimed' THEN 1 ELSE 0 END,
+        next_attempt_at = CASE WHEN r.verdict = 'claimed' THEN m.next_attempt_at END,
+        reason = CASE WHEN r.verdict = 'claimed' THEN m.reason ELSE r.verdict END
+    FROM ruled r, asked a
+    WHERE m.id = r.id AND a.id = r.id AND m.attempt = a.attempt AND m.state IN ({_WAITING})
+    RETURNING m.id, m.campaign_id, m.state),
+counted AS (
+    INSERT INTO counter_deltas (campaign_id, name, n)
+    SELECT campaign_id, state, count(*) FROM moved WHERE state <> 'claimed' GROUP BY campaign_id, state)
+SELECT id, state FROM moved
+"""  # noqa: S608 - only names from our own enums
+
+RECORD_SQL = f"""
+WITH outcome AS (
+    SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::timestamptz[], $5::text[], $6::text[],
+                         $7::smallint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bool[],
+                         $14::int[])
+    AS o(id, attempt, state, next_attempt_at, reason, phase, code, enhanced, reply, source_ip, mx, lane, tls,
+         duration_ms)),
+moved AS (
+    UPDATE messages m
+    SET state = o.state, next_attempt_at = o.next_attempt_at, reason = o.reason, changed_at = now()
+    FROM outcome o
+    WHERE m.id = o.id AND m.attempt = o.attempt AND m.state IN ({_AFTER_CLAIM}) AND (m.state, o.state) IN ({_LEGAL})
+    RETURNING m.id, m.tenant_id, m.campaign_id, m.state, m.attempt, m.reason),
+kept AS (
+    INSERT INTO attempts (message_id, attempt, tenant_id, state, reason, phase, code, enhanced, reply, source_ip, mx,
+                          lane, tls, duration_ms)
+    SELECT o.id, o.attempt, v.tenant_id, o.state, o.reason, o.phase, o.code, o.enhanced, o.reply, o.source_ip, o.mx,
+           o.lane, o.tls, o.duration_ms
+    FROM moved v JOIN outcome o ON o.id = v.id
+    ON CONFLICT (message_id, attempt) DO UPDATE SET state = excluded.state, reason = excluded.reason,
+        phase = excluded.phase, code = excluded.code, enhanced = excluded.enhanced, reply = excluded.reply,
+        finished_at = now()),
+tally AS (
+    SELECT campaign_id, CASE WHEN state = 'deferred' THEN 'deferrals' ELSE state END AS name, count(*) AS n
+    FROM moved GROUP BY 1, 2
+    UNION ALL
+    SELECT campaign_id, 'accepted_after_retry', count(*) FROM moved WHERE state = 'accepted' AND attempt > 1 GROUP BY 1
+    UNION ALL
+    SELECT campaign_id, state || ':' || COALESCE(reason, 'undefined'), count(*) FROM moved
+    WHERE state IN ('bounced', 'deferred') GROUP BY 1, 2),
+counted AS (
+    INSERT INTO counter_deltas (campaign_id, name, n) SELECT campaign_id, name, n FROM tally)
+SELECT id, tenant_id, campaign_id, attempt, state, reason FROM moved
+"""  # noqa: S608 - only names from our own enums
+
+MOVE_SQL = """
+WITH moved AS (
+    UPDATE messages m SET state = $3, reason = $4, next_attempt_at = NULL, changed_at = now()
+    FROM (SELECT id, state AS was FROM messages WHERE id = ANY($1) AND state = ANY($2) ORDER BY id FOR UPDATE) w
+    WHERE m.id = w.id
+    RETURNING m.id, m.campaign_id, w.was, m.state),
+tally AS (
+    SELECT campaign_id, state AS name, count(*) AS n FROM moved GROUP BY 1, 2
+    UNION ALL
+    SELECT campaign_id, was, -count(*) FROM moved WHERE was NOT IN ('due', 'claimed', 'deferred') GROUP BY 1, 2
+    UNION ALL
+    SELECT campaign_id, state || ':' || $4, count(*) FROM moved WHERE state IN ('bounced', 'failed') GROUP BY 1, 2),
+counted AS (
+    INSERT INTO counter_deltas (campaign_id, name, n)
+    SELECT campaign_id, name, n FROM tally WHERE name NOT IN ('due', 'claimed', 'deferred'))
+SELECT id FROM moved
+"""
+
+POSTPONE_SQL = f"""
+UPDATE messages m SET next_attempt_at = p.until, reason = $4, changed_at = now()
+FROM unnest($1::bigint[], $2::smallint[], $3::timestamptz[]) AS p(id, attempt, until)
+WHERE m.id = p.id AND m.attempt = p.attempt AND m.state IN ({_WAITING})
+RETURNING m.id
+"""  # noqa: S608 - only names from our own enums
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one SMTP transaction came to; ``attempt`` is the number after the claim."""
+
+    message_id: int
+    attempt: int
+    state: MessageState
+    next_attempt_at: datetime | None = None
+    reason: str | None = None
+    phase: str | None = None
+    code: int | None = None
+    enhanced: str | None = None
+    reply: str | None = None
+    source_ip: str | None = None
+    mx: str | None = None
+    lane: str | None = None
+    tls: bool | None = None
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A row that took its outcome."""
+
+    message_id: int
+    tenant_id: int
+    campaign_id: int
+    attempt: int
+    state: MessageState
+    reason: str | None
+
+
+async def claim(connection: Connection, rows: Sequence[tuple[int, int]], owner: str) -> frozenset[int]:
+    """The gate.
+
+    Shape: ``rows`` are (message id, attempts begun when it was fed), in any order, each id once.
+    Returns: the ids that may be sent now, as attempt number + 1. Every other row is none of the caller's business.
+    """
+    ordered = sorted(rows)  # one lock order for everybody: no deadlock
+    answer = await connection.fetch(CLAIM_SQL, [i for i, _ in ordered], [a for _, a in ordered], owner)
+    return frozenset(row["id"] for row in answer if row["state"] == MessageState.CLAIMED)
+
+
+async def record(connection: Connection, outcomes: Sequence[Outcome]) -> list[Recorded]:
+    """Write what the claimed rows came to; returns the rows that took it. Call inside a transaction with the outbox."""
+    o = sorted(outcomes, key=lambda outcome: outcome.message_id)
+    answer = await connection.fetch(
+        RECORD_SQL,
+        [x.message_id for x in o],
+        [x.attempt for x in o],
+        [x.state.value for x in o],
+        [x.next_attempt_at for x in o],
+        [x.reason for x in o],
+        [x.phase for x in o],
+        [x.code for x in o],
+        [x.enhanced for x in o],
+        [None if x.reply is None else x.reply.replace("\x00", "")[:REPLY_MAX_CHARS] for x in o],
+        [x.source_ip for x in o],
+        [x.mx for x in o],
+        [x.lane for x in o],
+        [x.tls for x in o],
+        [x.duration_ms for x in o],
+    )
+    return [
+        Recorded(r["id"], r["tenant_id"], r["campaign_id"], r["attempt"], MessageState(r["state"]), r["reason"])
+        for r in answer
+    ]
+
+
+async def move(connection: Connection, ids: Sequence[int], target: MessageState, reason: str) -> list[int]:
+    """Move rows to ``target`` from whatever state may become it (late DSN, complaint, cancel, lost claim, render failure).
+
+    Returns: the ids that moved; a row whose state has no such move stays as it is.
+    """
+    sources = [state.value for state in sources_of(target)]
+    answer = await connection.fetch(MOVE_SQL, list(ids), sources, target.value, reason)
+    return [row["id"] for row in answer]
+
+
+async def postpone(
+    connection: Connection, rows: Sequence[tuple[int, int, datetime]], reason: str
+) -> list[int]:
+    """Give waiting rows back unattempted until a time (lane over its limit); no attempt is counted.
+
+    Shape: ``rows`` are (message id, attempts begun, until).
+    """
+    ordered = sorted(rows)
+    answer = await connection.fetch(
+        POSTPONE_SQL, [r[0] for r in ordered], [r[1] for r in ordered], [r[2] for r in ordered], reason
+    )
+    return [row["id"] for row in answer]

@@ -1,0 +1,51 @@
+"""Bring a database to the newest schema: ``python -m hayabin.database.migrate`` or ``upgrade(url)``.
+
+Promises: safe to run from several places at once (advisory lock) and again (nothing to do then).
+Fails: a lock that is not had within 5 s, or a database that cannot be reached, ends with the driver's error.
+"""
+
+import sys
+import threading
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from hayabin.settings import DatabaseSettings
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def alembic_config(url: str) -> Config:
+    """Alembic's configuration for our migrations and that database."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
+
+
+def upgrade(url: str) -> None:
+    """Apply every migration that ``url`` does not have yet; may be called from within a running event loop too."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            command.upgrade(alembic_config(url), "head")
+        except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="migrate")  # Alembic's environment calls asyncio.run
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+def main() -> int:
+    """Entry of the migration job."""
+    upgrade(DatabaseSettings().database_url.get_secret_value())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

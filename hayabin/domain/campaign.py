@@ -1,0 +1,67 @@
+"""States of a campaign, its class and its policies, and every move between states.
+
+Promises: ``TRANSITIONS`` is the only table of moves.
+Fails: ``require_transition`` raises ``IllegalTransition``, which the API reports as 409.
+"""
+
+from enum import StrEnum
+
+
+class CampaignState(StrEnum):
+    """Where a campaign stands."""
+
+    DRAFT = "draft"  # being edited; no recipients yet
+    SCHEDULED = "scheduled"  # launches by itself at schedule_at
+    SENDING = "sending"  # the audience is in the ledger; rows are due
+    PAUSED = "paused"  # no new SMTP transaction begins; resume goes on with the rest
+    COMPLETED = "completed"  # no row is open any more
+    CANCELLED = "cancelled"  # stopped for good; what was due became cancelled
+    FAILED = "failed"  # could not be launched (held for a person); the reason is kept
+
+
+class MessageClass(StrEnum):
+    """Which belt a campaign takes; transactional mail never waits behind bulk."""
+
+    BULK = "bulk"
+    TRANSACTIONAL = "transactional"
+
+
+class MergePolicy(StrEnum):
+    """What happens to a recipient for whom a merge field has no value."""
+
+    FALLBACK = "fallback"  # an empty text takes its place
+    SKIP = "skip"  # this recipient fails with the reason, the others go on
+    BLOCK = "block"  # this recipient fails and the campaign is paused
+
+
+C = CampaignState
+
+TRANSITIONS: dict[CampaignState, frozenset[CampaignState]] = {
+    C.DRAFT: frozenset({C.SCHEDULED, C.SENDING, C.CANCELLED, C.FAILED}),
+    C.SCHEDULED: frozenset({C.SENDING, C.DRAFT, C.CANCELLED, C.FAILED}),
+    C.SENDING: frozenset({C.PAUSED, C.COMPLETED, C.CANCELLED}),
+    C.PAUSED: frozenset({C.SENDING, C.CANCELLED}),
+    C.COMPLETED: frozenset(),
+    C.CANCELLED: frozenset(),
+    C.FAILED: frozenset({C.DRAFT}),
+}
+
+
+class IllegalTransition(Exception):
+    """A campaign was asked to make a move that the table does not have."""
+
+    def __init__(self, current: CampaignState, following: CampaignState) -> None:
+        """Keep both states for the problem that the API answers with."""
+        super().__init__(f"{current} -> {following}")
+        self.current = current
+        self.following = following
+
+
+def require_transition(current: CampaignState, following: CampaignState) -> None:
+    """Pass silently where the move exists.
+
+    Raises:
+        IllegalTransition: the table has no such move.
+    """
+    if following not in TRANSITIONS[current]:
+        raise IllegalTransition(current, following)
