@@ -1,4 +1,4 @@
-"""Fragments of settings that services compose; the only place, with ``services/*/settings.py``, that reads the environment.
+"""Fragments of settings that services compose; only this and ``services/*/settings.py`` read the environment.
 
 Promises: frozen, prefix ``HAYABIN_``, secrets are ``SecretStr``, no default secret.
 Fails: a missing or malformed value ends the start with pydantic's list of what is wrong, by variable name.

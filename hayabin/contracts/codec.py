@@ -1,6 +1,6 @@
 """Encode and decode the messages of ``proto/hayabin/v1``.
 
-Promises: what ``encode`` wrote, ``decode`` reads back equal; mail batches are compressed (zstd level 1), the others are not.
+Promises: what ``encode`` wrote, ``decode`` reads back equal; mail batches are compressed (zstd level 1).
 Fails: bytes that are not the message, a version that is not ours, or a body that would unpack past its bound raise
 ``PoisonMessage``; the broker's consumer parks them with that reason.
 """

@@ -1,6 +1,6 @@
 """Connections to Postgres: one SQLAlchemy engine for everyday queries, one asyncpg pool for the bulk paths.
 
-Promises: both speak asyncpg to the same URL, with a statement timeout and an application name, and close with the object.
+Promises: both speak asyncpg to the same URL, with a statement timeout and a name, and close with the object.
 Fails: raises asyncpg's or SQLAlchemy's connection errors; callers treat them as temporary.
 """
 
@@ -59,14 +59,14 @@ class Database:
 
     @property
     def pool(self) -> Pool:
-        """asyncpg's pool, for bulk paths."""
+        """The asyncpg pool, for bulk paths."""
         if self._pool is None:
             raise RuntimeError("the database is not open")
         return self._pool
 
     @property
     def engine(self) -> AsyncEngine:
-        """SQLAlchemy's engine, for everyday queries."""
+        """The SQLAlchemy engine, for everyday queries."""
         if self._engine is None:
             raise RuntimeError("the database is not open")
         return self._engine

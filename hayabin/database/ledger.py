@@ -8,8 +8,8 @@ Promises:
   transaction; an outcome for a row that has moved on changes nothing.
 - Each move is in ``hayabin.domain.message.TRANSITIONS``; the SQL is made from that table.
 
-Fails: database errors come out as they are. Nothing was changed then, and the caller may try again: a claim whose answer
-was lost stays ``claimed`` and becomes ``unknown`` when its owner is gone, never a second mail.
+Fails: database errors come out as they are. Nothing was changed then, and the caller may try again: a claim whose
+answer was lost stays ``claimed`` and becomes ``unknown`` when its owner is gone, never a second mail.
 """
 
 from collections.abc import Sequence
@@ -189,7 +189,7 @@ async def record(connection: Connection, outcomes: Sequence[Outcome]) -> list[Re
 
 
 async def move(connection: Connection, ids: Sequence[int], target: MessageState, reason: str) -> list[int]:
-    """Move rows to ``target`` from whatever state may become it (late DSN, complaint, cancel, lost claim, render failure).
+    """Move rows to ``target`` from whatever state may become it (late DSN, complaint, cancel, lost claim …).
 
     Returns: the ids that moved; a row whose state has no such move stays as it is.
     """
@@ -198,9 +198,7 @@ async def move(connection: Connection, ids: Sequence[int], target: MessageState,
     return [row["id"] for row in answer]
 
 
-async def postpone(
-    connection: Connection, rows: Sequence[tuple[int, int, datetime]], reason: str
-) -> list[int]:
+async def postpone(connection: Connection, rows: Sequence[tuple[int, int, datetime]], reason: str) -> list[int]:
     """Give waiting rows back unattempted until a time (lane over its limit); no attempt is counted.
 
     Shape: ``rows`` are (message id, attempts begun, until).

@@ -332,9 +332,7 @@ messages = Table(  # the ledger
     Index("ix_messages_campaign_id_id", "campaign_id", "id"),
     # Not one index names `state`, in its columns or its predicate: that would make every claim and outcome a non-HOT
     # update. Only a deferral touches next_attempt_at.
-    Index(
-        "ix_messages_next_attempt_at", "next_attempt_at", postgresql_where=text("next_attempt_at IS NOT NULL")
-    ),
+    Index("ix_messages_next_attempt_at", "next_attempt_at", postgresql_where=text("next_attempt_at IS NOT NULL")),
     postgresql_with={"fillfactor": "70"},
 )
 

@@ -1,6 +1,6 @@
 """States of one recipient's row in the ledger, and every move between them.
 
-Promises: ``TRANSITIONS`` is the only table of moves; the ledger's statements and the CHECK of the column are made from it.
+Promises: ``TRANSITIONS`` is the only table of moves; the ledger's statements and the column's CHECK are made from it.
 Fails: ``require_transition`` raises ``IllegalTransition`` for a move that is not in the table.
 """
 

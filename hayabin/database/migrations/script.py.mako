@@ -1,10 +1,11 @@
-"""${message}
+"""${message.capitalize()}.
 
 Expand, backfill or contract: say which, and why the previous release runs on the result.
 """
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
