@@ -1,0 +1,164 @@
+"""Leases on what is on the belt.
+
+Promises: ``put`` writes the lease and the RenderChunk (by the outbox) in the caller's transaction, so the belt and
+the ledger cannot disagree about what was fed. A lease ends when each of its rows has left ``due`` at that attempt, or by
+time; rows that still wait then are fed again. Feeding a row twice is harmless: the gate lets each attempt through once.
+Fails: database errors come out; nothing was fed then.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from hayabin.contracts.codec import encode
+from hayabin.contracts.render_pb2 import RenderChunk
+from hayabin.database.engine import Connection
+from hayabin.database.outbox import OutboxRow, enqueue_many
+
+CHUNK_ROWS = 500
+LEASE_S = 300
+_RENDER_EXCHANGE = "hayabin.render"
+
+DROP_FINISHED_SQL = """
+DELETE FROM feeds f WHERE f.fed_at < now() - interval '1 second' AND NOT EXISTS (
+    SELECT 1 FROM unnest(f.message_ids) AS fed(id) JOIN messages m ON m.id = fed.id
+    WHERE (m.state IN ('due', 'deferred') AND m.attempt = f.attempt)
+       OR (m.state = 'claimed' AND m.attempt = f.attempt + 1))
+RETURNING f.id"""
+
+EXPIRED_SQL = """
+SELECT f.id, f.campaign_id, f.attempt, c.tenant_id, c.class, c.traceparent,
+       (SELECT array_agg(m.id ORDER BY m.id) FROM unnest(f.message_ids) AS fed(id) JOIN messages m ON m.id = fed.id
+        WHERE m.state IN ('due', 'deferred') AND m.attempt = f.attempt
+          AND m.next_attempt_at IS NULL) AS waiting,
+       EXISTS (SELECT 1 FROM unnest(f.message_ids) AS fed(id) JOIN messages m ON m.id = fed.id
+               WHERE m.state = 'claimed' AND m.attempt = f.attempt + 1) AS claimed
+FROM feeds f JOIN campaigns c ON c.id = f.campaign_id
+WHERE f.lease_expires_at < now() AND c.state = 'sending'
+ORDER BY f.id LIMIT $1 FOR UPDATE OF f SKIP LOCKED"""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedTarget:
+    """The facts of a campaign that a chunk carries."""
+
+    campaign_id: int
+    tenant_id: int
+    message_class: str
+    traceparent: str
+
+
+async def put(connection: Connection, target: FeedTarget, attempt: int, ids: Sequence[int]) -> None:
+    """Feed rows, in chunks of ``CHUNK_ROWS``, within the caller's transaction."""
+    if not ids:
+        return
+    lease_expires_at = datetime.now(UTC) + timedelta(seconds=LEASE_S)
+    headers = {"traceparent": target.traceparent} if target.traceparent else {}
+    rows = []
+    for start in range(0, len(ids), CHUNK_ROWS):
+        chunk = list(ids[start : start + CHUNK_ROWS])
+        await connection.execute(
+            "INSERT INTO feeds (campaign_id, attempt, message_ids, lease_expires_at) VALUES ($1, $2, $3, $4)",
+            target.campaign_id,
+            attempt,
+            chunk,
+            lease_expires_at,
+        )
+        message = RenderChunk(
+            tenant_id=target.tenant_id,
+            campaign_id=target.campaign_id,
+            attempt=attempt,
+            message_ids=chunk,
+            lease_expires_ms=int(lease_expires_at.timestamp() * 1000),
+        )
+        rows.append(OutboxRow(_RENDER_EXCHANGE, target.message_class, encode(message), headers))
+    await enqueue_many(connection, rows)
+
+
+async def feed_first(connection: Connection, target: FeedTarget, fed_through_id: int, limit: int) -> int:
+    """Feed up to ``limit`` rows that were never fed, and move the campaign's cursor; the campaign's row must be locked.
+
+    Returns: how many were fed; 0 when the cursor is at the end of the audience.
+    """
+    rows = await connection.fetch(
+        "SELECT id, state = 'due' AND next_attempt_at IS NULL AS waiting FROM messages "
+        "WHERE campaign_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+        target.campaign_id,
+        fed_through_id,
+        limit,
+    )
+    if not rows:
+        return 0
+    await put(connection, target, 0, [row["id"] for row in rows if row["waiting"]])
+    await connection.execute(
+        "UPDATE campaigns SET fed_through_id = $2 WHERE id = $1", target.campaign_id, rows[-1]["id"]
+    )
+    return len(rows)
+
+
+async def feed_retries(connection: Connection, message_class: str, limit: int) -> int:
+    """Feed deferred and postponed rows whose time has come, of sending campaigns of a class; returns how many.
+
+    Their ``next_attempt_at`` becomes the end of the lease: should the belt lose them, they are simply due again then.
+    """
+    rows = await connection.fetch(
+        """
+        UPDATE messages m SET next_attempt_at = now() + make_interval(secs => $3)
+        FROM (SELECT m.id, c.traceparent FROM messages m JOIN campaigns c ON c.id = m.campaign_id
+              WHERE m.next_attempt_at <= now() AND m.state IN ('due', 'deferred')
+                AND c.state = 'sending' AND c.class = $1
+              ORDER BY m.next_attempt_at LIMIT $2 FOR UPDATE OF m SKIP LOCKED) d
+        WHERE m.id = d.id
+        RETURNING m.id, m.campaign_id, m.tenant_id, m.attempt, d.traceparent""",
+        message_class,
+        limit,
+        float(LEASE_S),
+    )
+    groups: dict[tuple[FeedTarget, int], list[int]] = {}
+    for row in rows:
+        target = FeedTarget(row["campaign_id"], row["tenant_id"], message_class, row["traceparent"])
+        groups.setdefault((target, row["attempt"]), []).append(row["id"])
+    for (target, attempt), ids in groups.items():
+        await put(connection, target, attempt, sorted(ids))
+    return len(rows)
+
+
+async def drop_finished(connection: Connection) -> int:
+    """Remove leases that nobody waits for any more; returns how many."""
+    return len(await connection.fetch(DROP_FINISHED_SQL))
+
+
+async def refeed_expired(connection: Connection, *, limit: int = 50) -> int:
+    """Feed again what fell off the belt: rows that still wait under a lease that ended; returns how many rows.
+
+    A row that has a ``next_attempt_at`` comes by itself (``feed_retries``). A lease with a claim open stays until the claim
+    is settled.
+    """
+    refed = 0
+    for row in await connection.fetch(EXPIRED_SQL, limit):
+        target = FeedTarget(row["campaign_id"], row["tenant_id"], row["class"], row["traceparent"])
+        waiting = row["waiting"] or []
+        await put(connection, target, row["attempt"], waiting)
+        refed += len(waiting)
+        if not row["claimed"]:
+            await connection.execute("DELETE FROM feeds WHERE id = $1", row["id"])
+        else:
+            await connection.execute(
+                "UPDATE feeds SET lease_expires_at = now() + make_interval(secs => $2) WHERE id = $1",
+                row["id"],
+                float(LEASE_S),
+            )
+    return refed
+
+
+async def end_leases(connection: Connection, campaign_id: int) -> None:
+    """Make everything of a campaign that is on the belt due again at once (resume: the gate sent it away meanwhile)."""
+    await connection.execute(
+        """
+        UPDATE messages m SET next_attempt_at = now()
+        FROM feeds f, unnest(f.message_ids) AS fed(id)
+        WHERE f.campaign_id = $1 AND m.id = fed.id AND m.attempt = f.attempt AND m.state IN ('due', 'deferred')
+          AND m.next_attempt_at > now()""",
+        campaign_id,
+    )
+    await connection.execute("UPDATE feeds SET lease_expires_at = now() WHERE campaign_id = $1", campaign_id)
