@@ -13,6 +13,7 @@ from functools import partial
 
 import aio_pika
 from aio_pika.abc import (
+    AbstractChannel,
     AbstractIncomingMessage,
     AbstractRobustChannel,
     AbstractRobustConnection,
@@ -90,6 +91,7 @@ class RabbitBroker:
         self._connection = connection
         self._channel = channel
         self._exchanges: dict[str, AbstractRobustExchange] = {}
+        self._looking: AbstractChannel | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open_exchanges(self) -> None:
@@ -145,17 +147,15 @@ class RabbitBroker:
     async def depth(self, queues: Sequence[str]) -> dict[str, int]:
         """Passive declarations, on a channel of their own because a missing queue closes it."""
         answer: dict[str, int] = {}
-        channel = await self._connection.channel()
-        try:
-            for name in queues:
-                try:
-                    queue = await channel.declare_queue(name, passive=True)
-                    answer[name] = queue.declaration_result.message_count or 0
-                except ChannelNotFoundEntity:
-                    answer[name] = 0
-                    channel = await self._connection.channel()
-        finally:
-            await channel.close()
+        for name in queues:
+            if self._looking is None or self._looking.is_closed:
+                self._looking = await self._connection.channel()
+            try:
+                queue = await self._looking.declare_queue(name, passive=True)
+                answer[name] = queue.declaration_result.message_count or 0
+            except ChannelNotFoundEntity:
+                answer[name] = 0
+                self._looking = None
         return answer
 
     async def healthy(self) -> bool:

@@ -1,8 +1,9 @@
 """Leases on what is on the belt.
 
 Promises: ``put`` writes the lease and the RenderChunk (by the outbox) in the caller's transaction, so the belt and
-the ledger cannot disagree about what was fed. A lease ends when each of its rows has left ``due`` at that attempt, or by
-time; rows that still wait then are fed again. Feeding a row twice is harmless: the gate lets each attempt through once.
+the ledger cannot disagree about what was fed. A lease ends when each of its rows has left ``due`` at that attempt, or
+by time; rows that still wait then are fed again. Feeding a row twice is harmless: the gate lets each attempt
+through once.
 Fails: database errors come out; nothing was fed then.
 """
 
@@ -131,8 +132,8 @@ async def drop_finished(connection: Connection) -> int:
 async def refeed_expired(connection: Connection, *, limit: int = 50) -> int:
     """Feed again what fell off the belt: rows that still wait under a lease that ended; returns how many rows.
 
-    A row that has a ``next_attempt_at`` comes by itself (``feed_retries``). A lease with a claim open stays until the claim
-    is settled.
+    A row that has a ``next_attempt_at`` comes by itself (``feed_retries``). A lease with a claim open stays until it is
+    settled.
     """
     refed = 0
     for row in await connection.fetch(EXPIRED_SQL, limit):

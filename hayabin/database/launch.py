@@ -114,8 +114,8 @@ async def change_state(
     """Pause, resume, cancel, schedule or fail a campaign, within the caller's transaction.
 
     The gate looks at the state in each claim, so a pause or cancel holds from the commit on. A resume ends all leases
-    of the campaign, so what the gate sent away meanwhile is fed again at once. Rows of a cancelled campaign are moved by
-    the scheduler, in pages.
+    of the campaign, so what the gate sent away meanwhile is fed again at once. Rows of a cancelled campaign are moved
+    by the scheduler, in pages.
 
     Raises:
         CampaignMissing, IllegalTransition: see the module.

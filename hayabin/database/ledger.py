@@ -68,9 +68,10 @@ WITH outcome AS (
 moved AS (
     UPDATE messages m
     SET state = o.state, next_attempt_at = o.next_attempt_at, reason = o.reason, changed_at = now()
-    FROM outcome o
-    WHERE m.id = o.id AND m.attempt = o.attempt AND m.state IN ({_AFTER_CLAIM}) AND (m.state, o.state) IN ({_LEGAL})
-    RETURNING m.id, m.tenant_id, m.campaign_id, m.state, m.attempt, m.reason),
+    FROM outcome o JOIN messages w ON w.id = o.id
+    WHERE m.id = o.id AND m.state = w.state -- a row that moved since our snapshot is left for a second look
+      AND m.attempt = o.attempt AND m.state IN ({_AFTER_CLAIM}) AND (m.state, o.state) IN ({_LEGAL})
+    RETURNING m.id, m.tenant_id, m.campaign_id, w.state AS was, m.state, m.attempt, m.reason),
 kept AS (
     INSERT INTO attempts (message_id, attempt, tenant_id, state, reason, phase, code, enhanced, reply, source_ip, mx,
                           lane, tls, duration_ms)
@@ -84,6 +85,8 @@ tally AS (
     SELECT campaign_id, CASE WHEN state = 'deferred' THEN 'deferrals' ELSE state END AS name, count(*) AS n
     FROM moved GROUP BY 1, 2
     UNION ALL
+    SELECT campaign_id, 'unknown', -count(*) FROM moved WHERE was = 'unknown' GROUP BY 1
+    UNION ALL
     SELECT campaign_id, 'accepted_after_retry', count(*) FROM moved WHERE state = 'accepted' AND attempt > 1 GROUP BY 1
     UNION ALL
     SELECT campaign_id, state || ':' || COALESCE(reason, 'undefined'), count(*) FROM moved
@@ -95,7 +98,8 @@ SELECT id, tenant_id, campaign_id, attempt, state, reason FROM moved
 
 MOVE_SQL = """
 WITH moved AS (
-    UPDATE messages m SET state = $3, reason = $4, next_attempt_at = NULL, changed_at = now()
+    UPDATE messages m SET state = $3, reason = $4, changed_at = now(),
+        next_attempt_at = CASE WHEN $3 = 'due' THEN now() END
     FROM (SELECT id, state AS was FROM messages WHERE id = ANY($1) AND state = ANY($2) ORDER BY id FOR UPDATE) w
     WHERE m.id = w.id
     RETURNING m.id, m.campaign_id, w.was, m.state),
@@ -164,6 +168,14 @@ async def claim(connection: Connection, rows: Sequence[tuple[int, int]], owner: 
 
 async def record(connection: Connection, outcomes: Sequence[Outcome]) -> list[Recorded]:
     """Write what the claimed rows came to; returns the rows that took it. Call inside a transaction with the outbox."""
+    written = await _record(connection, outcomes)
+    if len(written) < len(outcomes):  # moved meanwhile (say, to unknown): look at their newest version once more
+        done = {row.message_id for row in written}
+        written += await _record(connection, [x for x in outcomes if x.message_id not in done])
+    return written
+
+
+async def _record(connection: Connection, outcomes: Sequence[Outcome]) -> list[Recorded]:
     o = sorted(outcomes, key=lambda outcome: outcome.message_id)
     answer = await connection.fetch(
         RECORD_SQL,

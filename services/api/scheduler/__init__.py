@@ -1,0 +1,1 @@
+"""The scheduler: outbox relay, schedules, feeder, retries, reconciler; safe with several replicas."""

@@ -1,0 +1,120 @@
+"""Wiring of the scheduler: each duty is a loop of its own.
+
+Promises: a duty that fails is tried again after a growing pause and never stops the others; SIGTERM lets each finish
+its turn.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from hayabin.broker import Broker, Outgoing, connect
+from hayabin.database import outbox
+from hayabin.database.engine import Database
+from hayabin.domain.errors import TemporaryFailure
+from hayabin.lifecycle import Process, run
+from hayabin.telemetry.logging import get_logger
+from hayabin.telemetry.metrics import OUTBOX_AGE_SECONDS, OUTBOX_RELAYED
+from services.api.imports.runner import run_next_import
+from services.api.scheduler import reconciler
+from services.api.scheduler.feeder import Feeder
+from services.api.scheduler.schedules import launch_scheduled
+from services.api.scheduler.settings import SchedulerSettings
+
+_MAX_PAUSE_S = 10.0
+_EXPECTED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, TemporaryFailure)
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """Something to do again and again: at once while it finds work, after ``idle_s`` otherwise."""
+
+    name: str
+    turn: Callable[[], Awaitable[object]]
+    idle_s: float
+
+
+async def keep_doing(duty: Duty, stopping: asyncio.Event) -> None:
+    """Run a duty until the process stops; see the module."""
+    pause_s = 0.0
+    while not stopping.is_set():
+        try:
+            found = await duty.turn()
+            pause_s = 0.0
+        except _EXPECTED as error:
+            pause_s = min(max(pause_s * 2, 0.2), _MAX_PAUSE_S)
+            get_logger().warning("duty_failed", duty=duty.name, error=repr(error), pause_s=pause_s)
+            found = None
+        except Exception:  # noqa: BLE001 - logged; a duty must not stop the others
+            pause_s = _MAX_PAUSE_S
+            get_logger().exception("duty_broken", duty=duty.name, pause_s=pause_s)
+            found = None
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), pause_s or (0.001 if found else duty.idle_s))
+
+
+async def relay_outbox(database: Database, broker: Broker) -> int:
+    """One turn of the outbox relay, with the age of what waits."""
+
+    async def publish(rows: Sequence[outbox.OutboxRow]) -> None:
+        await broker.publish([Outgoing(row.exchange, row.routing_key, row.body, row.headers) for row in rows])
+
+    relayed = await outbox.relay(database.pool, publish)
+    OUTBOX_RELAYED.inc(relayed)
+    return relayed
+
+
+async def watch_outbox(database: Database) -> None:
+    """Export the age of the oldest outbox row."""
+    age = await database.pool.fetchval("SELECT EXTRACT(EPOCH FROM now() - min(created_at))::float8 FROM outbox")
+    OUTBOX_AGE_SECONDS.set(age or 0.0)
+
+
+def duties(database: Database, broker: Broker, settings: SchedulerSettings, instance: str) -> list[Duty]:
+    """All that the scheduler does."""
+    pool = database.pool
+    feeder = Feeder(pool, broker, settings.belt_high_water)
+    return [
+        Duty("relay", lambda: relay_outbox(database, broker), 0.05),
+        Duty("feed", _quietly(feeder.turn), 0.1),
+        Duty("tidy_belt", _quietly(lambda: reconciler.tidy_belt(pool)), 2.0),
+        Duty("lost_claims", lambda: reconciler.expire_lost_claims(pool), 2.0),
+        Duty("complete", lambda: reconciler.complete_campaigns(pool), 0.5),
+        Duty("cancel", lambda: reconciler.cancel_rows(pool), 0.5),
+        Duty("fold", _quietly(lambda: reconciler.fold_counters(pool)), 0.5),
+        Duty("forget", _quietly(lambda: reconciler.forget_old(pool)), 600.0),
+        Duty("schedules", lambda: launch_scheduled(pool), 0.5),
+        Duty("watch_outbox", _quietly(lambda: watch_outbox(database)), 2.0),
+        Duty("imports", lambda: run_next_import(database, instance), 0.5),
+    ]
+
+
+def _quietly(turn: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+    """A turn after which the duty always rests for its idle time."""
+
+    async def quiet() -> None:
+        await turn()
+
+    return quiet
+
+
+def run_scheduler(settings: SchedulerSettings) -> None:
+    """Run until told to stop; exits the interpreter."""
+
+    async def main(process: Process) -> None:
+        async with (
+            Database(settings.database_url.get_secret_value(), name="scheduler", size=8) as database,
+            connect(settings.broker_url.get_secret_value(), name=process.instance) as broker,
+        ):
+            process.ready("broker", broker.healthy)
+            process.ready("database", lambda: database.pool.fetchval("SELECT true"))
+            get_logger().info("scheduler_started")
+            loops = [
+                keep_doing(duty, process.stopping) for duty in duties(database, broker, settings, process.instance)
+            ]
+            await asyncio.gather(*loops)
+
+    run("scheduler", settings, main)
