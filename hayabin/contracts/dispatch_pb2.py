@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hayabin/v1/dispatch.proto\x12\nhayabin.v1\"\xac\x01\n\tMailBatch\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x11\n\ttenant_id\x18\x02 \x01(\x04\x12\x13\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0c\n\x04pool\x18\x05 \x01(\t\x12\x0c\n\x04lane\x18\x06 \x01(\t\x12\x1f\n\x05mails\x18\x07 \x03(\x0b\x32\x10.hayabin.v1.Mail\x12\x18\n\x10lease_expires_ms\x18\x08 \x01(\x04\"S\n\x04Mail\x12\x12\n\nmessage_id\x18\x01 \x01(\x04\x12\x13\n\x0breturn_path\x18\x02 \x01(\t\x12\x11\n\trecipient\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hayabin/v1/dispatch.proto\x12\nhayabin.v1\"\xc1\x01\n\tMailBatch\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x11\n\ttenant_id\x18\x02 \x01(\x04\x12\x13\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0c\n\x04pool\x18\x05 \x01(\t\x12\x0c\n\x04lane\x18\x06 \x01(\t\x12\x1f\n\x05mails\x18\x07 \x03(\x0b\x32\x10.hayabin.v1.Mail\x12\x18\n\x10lease_expires_ms\x18\x08 \x01(\x04\x12\x13\n\x0blaunched_ms\x18\t \x01(\x04\"S\n\x04Mail\x12\x12\n\nmessage_id\x18\x01 \x01(\x04\x12\x13\n\x0breturn_path\x18\x02 \x01(\t\x12\x11\n\trecipient\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hayabin.v1.dispatch_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MAILBATCH']._serialized_start=42
-  _globals['_MAILBATCH']._serialized_end=214
-  _globals['_MAIL']._serialized_start=216
-  _globals['_MAIL']._serialized_end=299
+  _globals['_MAILBATCH']._serialized_end=235
+  _globals['_MAIL']._serialized_start=237
+  _globals['_MAIL']._serialized_end=320
 # @@protoc_insertion_point(module_scope)

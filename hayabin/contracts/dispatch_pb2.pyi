@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MailBatch(_message.Message):
-    __slots__ = ("version", "tenant_id", "campaign_id", "attempt", "pool", "lane", "mails", "lease_expires_ms")
+    __slots__ = ("version", "tenant_id", "campaign_id", "attempt", "pool", "lane", "mails", "lease_expires_ms", "launched_ms")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class MailBatch(_message.Message):
     LANE_FIELD_NUMBER: _ClassVar[int]
     MAILS_FIELD_NUMBER: _ClassVar[int]
     LEASE_EXPIRES_MS_FIELD_NUMBER: _ClassVar[int]
+    LAUNCHED_MS_FIELD_NUMBER: _ClassVar[int]
     version: int
     tenant_id: int
     campaign_id: int
@@ -24,7 +25,8 @@ class MailBatch(_message.Message):
     lane: str
     mails: _containers.RepeatedCompositeFieldContainer[Mail]
     lease_expires_ms: int
-    def __init__(self, version: _Optional[int] = ..., tenant_id: _Optional[int] = ..., campaign_id: _Optional[int] = ..., attempt: _Optional[int] = ..., pool: _Optional[str] = ..., lane: _Optional[str] = ..., mails: _Optional[_Iterable[_Union[Mail, _Mapping]]] = ..., lease_expires_ms: _Optional[int] = ...) -> None: ...
+    launched_ms: int
+    def __init__(self, version: _Optional[int] = ..., tenant_id: _Optional[int] = ..., campaign_id: _Optional[int] = ..., attempt: _Optional[int] = ..., pool: _Optional[str] = ..., lane: _Optional[str] = ..., mails: _Optional[_Iterable[_Union[Mail, _Mapping]]] = ..., lease_expires_ms: _Optional[int] = ..., launched_ms: _Optional[int] = ...) -> None: ...
 
 class Mail(_message.Message):
     __slots__ = ("message_id", "return_path", "recipient", "content")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17hayabin/v1/render.proto\x12\nhayabin.v1\"\x86\x01\n\x0bRenderChunk\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x11\n\ttenant_id\x18\x02 \x01(\x04\x12\x13\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x13\n\x0bmessage_ids\x18\x05 \x03(\x04\x12\x18\n\x10lease_expires_ms\x18\x06 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17hayabin/v1/render.proto\x12\nhayabin.v1\"\x9b\x01\n\x0bRenderChunk\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x11\n\ttenant_id\x18\x02 \x01(\x04\x12\x13\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x13\n\x0bmessage_ids\x18\x05 \x03(\x04\x12\x18\n\x10lease_expires_ms\x18\x06 \x01(\x04\x12\x13\n\x0blaunched_ms\x18\x07 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hayabin.v1.render_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RENDERCHUNK']._serialized_start=40
-  _globals['_RENDERCHUNK']._serialized_end=174
+  _globals['_RENDERCHUNK']._serialized_end=195
 # @@protoc_insertion_point(module_scope)

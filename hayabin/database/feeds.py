@@ -28,7 +28,7 @@ DELETE FROM feeds f WHERE f.fed_at < now() - interval '1 second' AND NOT EXISTS 
 RETURNING f.id"""
 
 EXPIRED_SQL = """
-SELECT f.id, f.campaign_id, f.attempt, c.tenant_id, c.class, c.traceparent,
+SELECT f.id, f.campaign_id, f.attempt, c.tenant_id, c.class, c.traceparent, c.launched_at,
        (SELECT array_agg(m.id ORDER BY m.id) FROM unnest(f.message_ids) AS fed(id) JOIN messages m ON m.id = fed.id
         WHERE m.state IN ('due', 'deferred') AND m.attempt = f.attempt
           AND m.next_attempt_at IS NULL) AS waiting,
@@ -47,6 +47,7 @@ class FeedTarget:
     tenant_id: int
     message_class: str
     traceparent: str
+    launched_at: datetime
 
 
 async def put(connection: Connection, target: FeedTarget, attempt: int, ids: Sequence[int]) -> None:
@@ -71,6 +72,7 @@ async def put(connection: Connection, target: FeedTarget, attempt: int, ids: Seq
             attempt=attempt,
             message_ids=chunk,
             lease_expires_ms=int(lease_expires_at.timestamp() * 1000),
+            launched_ms=int(target.launched_at.timestamp() * 1000),
         )
         rows.append(OutboxRow(_RENDER_EXCHANGE, target.message_class, encode(message), headers))
     await enqueue_many(connection, rows)
@@ -105,19 +107,19 @@ async def feed_retries(connection: Connection, message_class: str, limit: int) -
     rows = await connection.fetch(
         """
         UPDATE messages m SET next_attempt_at = now() + make_interval(secs => $3)
-        FROM (SELECT m.id, c.traceparent FROM messages m JOIN campaigns c ON c.id = m.campaign_id
+        FROM (SELECT m.id, c.traceparent, c.launched_at FROM messages m JOIN campaigns c ON c.id = m.campaign_id
               WHERE m.next_attempt_at <= now() AND m.state IN ('due', 'deferred')
                 AND c.state = 'sending' AND c.class = $1
               ORDER BY m.next_attempt_at LIMIT $2 FOR UPDATE OF m SKIP LOCKED) d
         WHERE m.id = d.id
-        RETURNING m.id, m.campaign_id, m.tenant_id, m.attempt, d.traceparent""",
+        RETURNING m.id, m.campaign_id, m.tenant_id, m.attempt, d.traceparent, d.launched_at""",
         message_class,
         limit,
         float(LEASE_S),
     )
     groups: dict[tuple[FeedTarget, int], list[int]] = {}
     for row in rows:
-        target = FeedTarget(row["campaign_id"], row["tenant_id"], message_class, row["traceparent"])
+        target = FeedTarget(row["campaign_id"], row["tenant_id"], message_class, row["traceparent"], row["launched_at"])
         groups.setdefault((target, row["attempt"]), []).append(row["id"])
     for (target, attempt), ids in groups.items():
         await put(connection, target, attempt, sorted(ids))
@@ -137,7 +139,7 @@ async def refeed_expired(connection: Connection, *, limit: int = 50) -> int:
     """
     refed = 0
     for row in await connection.fetch(EXPIRED_SQL, limit):
-        target = FeedTarget(row["campaign_id"], row["tenant_id"], row["class"], row["traceparent"])
+        target = FeedTarget(row["campaign_id"], row["tenant_id"], row["class"], row["traceparent"], row["launched_at"])
         waiting = row["waiting"] or []
         await put(connection, target, row["attempt"], waiting)
         refed += len(waiting)

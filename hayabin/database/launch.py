@@ -153,15 +153,15 @@ async def _filled(connection: Connection, campaign: Any, arguments: Sequence[obj
 
 
 async def _started(connection: Connection, campaign: Any, filled: LaunchResult, traceparent: str) -> LaunchResult:
-    await connection.execute(
+    launched_at = await connection.fetchval(
         "UPDATE campaigns SET state = 'sending', state_reason = '', launched_at = now(), updated_at = now(), "
-        "audience = $2, traceparent = $3 WHERE id = $1",
+        "audience = $2, traceparent = $3 WHERE id = $1 RETURNING launched_at",
         campaign["id"],
         filled.audience,
         traceparent,
     )
     if filled.suppressed:
         await counters.add(connection, campaign["id"], {"suppressed": filled.suppressed})
-    target = FeedTarget(campaign["id"], campaign["tenant_id"], campaign["class"], traceparent)
+    target = FeedTarget(campaign["id"], campaign["tenant_id"], campaign["class"], traceparent, launched_at)
     await feed_first(connection, target, 0, FIRST_FEED_ROWS)
     return filled

@@ -23,7 +23,7 @@ FEEDER_LOCK = 7246001
 MAILS_PER_BATCH = 50  # what a renderer puts into a MailBatch at the most
 
 _RUNNING_SQL = """
-SELECT id, tenant_id, class, pool, traceparent, fed_through_id FROM campaigns c
+SELECT id, tenant_id, class, pool, traceparent, launched_at, fed_through_id FROM campaigns c
 WHERE state = 'sending' AND class = $1
   AND EXISTS (SELECT 1 FROM messages m WHERE m.campaign_id = c.id AND m.id > c.fed_through_id)
 ORDER BY id FOR UPDATE SKIP LOCKED"""
@@ -80,7 +80,7 @@ class Feeder:
             if share == 0:
                 continue
             for row in campaigns:
-                target = FeedTarget(row["id"], row["tenant_id"], row["class"], row["traceparent"])
+                target = FeedTarget(row["id"], row["tenant_id"], row["class"], row["traceparent"], row["launched_at"])
                 fed += await feed_first(connection, target, row["fed_through_id"], share)
         FED.labels("first").inc(fed)
         return fed

@@ -1,0 +1,136 @@
+"""Claims of all connections, gathered into one statement.
+
+Promises: ``claim`` returns exactly the rows that this dispatcher may send, each attempt granted once, also when the
+database goes away between the claim and its answer: after its return the rows that were granted are recognised by their
+owner. While one statement is under way the next one gathers; at most ``MAX_ROWS`` go in one.
+Fails: ``GateClosed`` when the process stops before the database is back; what was granted then becomes ``unknown``.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from hayabin.database import ledger
+from hayabin.database.engine import Connection, Pool
+from hayabin.domain.errors import TemporaryFailure
+from hayabin.telemetry.logging import get_logger
+from hayabin.telemetry.metrics import GATE_ROWS, GATE_SECONDS
+
+MAX_ROWS = 1000
+WINDOW_S = 0.002
+_RETRY_S = 0.5
+DATABASE_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+_GRANTED_SQL = """
+SELECT m.id FROM unnest($1::bigint[], $2::smallint[]) AS a(id, attempt)
+JOIN messages m ON m.id = a.id AND m.attempt = a.attempt + 1 AND m.state = 'claimed' AND m.claimed_by = $3"""
+
+Row = tuple[int, int]
+"""Message id and the number of attempts begun when it was fed."""
+
+
+class GateClosed(TemporaryFailure):
+    """The gate will not answer any more."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    rows: Sequence[Row]
+    answer: asyncio.Future[frozenset[int]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Gate:
+    """The gate of one dispatcher; run ``run`` as a task."""
+
+    def __init__(self, pool: Pool, owner: str) -> None:
+        """Claim in the name of ``owner``."""
+        self._pool = pool
+        self._owner = owner
+        self._waiting: list[_Waiting] = []
+        self._arrived = asyncio.Event()
+        self._closed = False
+
+    async def claim(self, rows: Sequence[Row]) -> frozenset[int]:
+        """The ids that may be sent now.
+
+        Raises:
+            GateClosed: see the module.
+        """
+        if self._closed:
+            raise GateClosed("gate_closed")
+        waiting = _Waiting(rows)
+        self._waiting.append(waiting)
+        self._arrived.set()
+        return await waiting.answer
+
+    async def run(self) -> None:
+        """Answer claims until cancelled."""
+        try:
+            while True:
+                await self._arrived.wait()
+                await asyncio.sleep(WINDOW_S)
+                batch = self._take()
+                try:
+                    granted = await self._ask([row for waiting in batch for row in waiting.rows])
+                except asyncio.CancelledError:
+                    self._waiting += batch
+                    raise
+                for waiting in batch:
+                    if not waiting.answer.done():
+                        waiting.answer.set_result(granted & {row[0] for row in waiting.rows})
+        finally:
+            self._closed = True
+            for waiting in self._waiting:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(GateClosed("gate_closed"))
+
+    def _take(self) -> list[_Waiting]:
+        taken: list[_Waiting] = []
+        rows = 0
+        seen: set[int] = set()
+        later: list[_Waiting] = []
+        for waiting in self._waiting:
+            ids = {row[0] for row in waiting.rows}
+            if (rows and rows + len(ids) > MAX_ROWS) or ids & seen:  # one id never stands twice in a statement
+                later.append(waiting)
+                continue
+            taken.append(waiting)
+            rows += len(ids)
+            seen |= ids
+        self._waiting = later
+        if not later:
+            self._arrived.clear()
+        return taken
+
+    async def _ask(self, rows: list[Row]) -> frozenset[int]:
+        granted: frozenset[int] = frozenset()
+        uncertain = False
+        while True:
+            try:
+                with GATE_SECONDS.time():
+                    async with self._pool.acquire() as connection:
+                        if uncertain:
+                            granted |= await self._already_granted(connection, rows)
+                        rest = [row for row in rows if row[0] not in granted]
+                        granted |= await ledger.claim(connection, rest, self._owner)
+                GATE_ROWS.labels("claimed").inc(len(granted))
+                GATE_ROWS.labels("refused").inc(len(rows) - len(granted))
+                return granted  # noqa: TRY300 - the loop is the point
+            except DATABASE_AWAY as error:
+                uncertain = True
+                get_logger().warning("gate_waits", rows=len(rows), error=repr(error))
+                await asyncio.sleep(_RETRY_S)
+
+    async def _already_granted(self, connection: Connection, rows: list[Row]) -> frozenset[int]:
+        found = await connection.fetch(_GRANTED_SQL, [r[0] for r in rows], [r[1] for r in rows], self._owner)
+        return frozenset(row["id"] for row in found)
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    """Cancel a running part and wait for its end."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
