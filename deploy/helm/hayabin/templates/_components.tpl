@@ -73,11 +73,11 @@ HAYABIN_OTLP_ENDPOINT: {{ .Values.settings.otlpEndpoint | quote }}
 HAYABIN_TRACE_SAMPLE_RATIO: {{ .Values.settings.traceSampleRatio | quote }}
 HAYABIN_DRAIN_TIMEOUT_S: {{ .Values.settings.drainTimeoutS | quote }}
 HAYABIN_DNS_SERVERS: {{ join "," .Values.settings.dnsServers | quote }}
-HAYABIN_ADMIN_HOST: {{ .Values.settings.bindAddress | quote }}
+HAYABIN_ADMIN_HOST: 0.0.0.0
 HAYABIN_ADMIN_PORT: "9090"
-HAYABIN_HTTP_HOST: {{ .Values.settings.bindAddress | quote }}
+HAYABIN_HTTP_HOST: 0.0.0.0
 HAYABIN_HTTP_PORT: "8080"
-HAYABIN_BOUNCE_HOST: {{ .Values.settings.bindAddress | quote }}
+HAYABIN_BOUNCE_HOST: 0.0.0.0
 HAYABIN_BOUNCE_PORT: "2525"
 HAYABIN_SMTP_PORT: {{ .Values.dispatcher.smtpPort | quote }}
 {{- end -}}
