@@ -120,8 +120,9 @@ class EmbeddedSubscription:
             if room > 0:
                 taken = await asyncio.shield(self._take(room))
             if taken < room or room <= 0:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), _POLL_S)
+                with contextlib.suppress(TimeoutError):  # asyncio.wait_for of 3.11 can swallow a cancellation
+                    async with asyncio.timeout(_POLL_S):
+                        await self._wake.wait()
 
     async def _take(self, room: int) -> int:
         try:

@@ -13,7 +13,6 @@ from functools import partial
 
 import aio_pika
 from aio_pika.abc import (
-    AbstractChannel,
     AbstractIncomingMessage,
     AbstractRobustChannel,
     AbstractRobustConnection,
@@ -91,7 +90,7 @@ class RabbitBroker:
         self._connection = connection
         self._channel = channel
         self._exchanges: dict[str, AbstractRobustExchange] = {}
-        self._looking: AbstractChannel | None = None
+        self._looking: AbstractRobustChannel | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open_exchanges(self) -> None:
@@ -135,7 +134,7 @@ class RabbitBroker:
         """Consume on a channel of its own."""
         channel = await self._connection.channel()
         await channel.set_qos(prefetch_count=prefetch)
-        source = await channel.get_queue(queue, ensure=False)
+        source = await channel.declare_queue(queue, passive=True)  # get_queue's would not be restored
         tag = await source.consume(partial(self._on_message, queue, on_delivery), no_ack=False)
         return RabbitSubscription(channel, source, tag)  # type: ignore[arg-type]
 
@@ -151,7 +150,8 @@ class RabbitBroker:
             if self._looking is None or self._looking.is_closed:
                 self._looking = await self._connection.channel()
             try:
-                queue = await self._looking.declare_queue(name, passive=True)
+                # robust=False: a robust channel answers from its memory the second time
+                queue = await self._looking.declare_queue(name, passive=True, robust=False)
                 answer[name] = queue.declaration_result.message_count or 0
             except ChannelNotFoundEntity:
                 answer[name] = 0

@@ -53,7 +53,8 @@ async def keep_doing(duty: Duty, stopping: asyncio.Event) -> None:
             get_logger().exception("duty_broken", duty=duty.name, pause_s=pause_s)
             found = None
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), pause_s or (0.001 if found else duty.idle_s))
+            async with asyncio.timeout(pause_s or (0.001 if found else duty.idle_s)):
+                await stopping.wait()
 
 
 async def relay_outbox(database: Database, broker: Broker) -> int:
