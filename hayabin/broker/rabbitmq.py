@@ -136,7 +136,7 @@ class RabbitBroker:
         await channel.set_qos(prefetch_count=prefetch)
         source = await channel.declare_queue(queue, passive=True)  # get_queue's would not be restored
         tag = await source.consume(partial(self._on_message, queue, on_delivery), no_ack=False)
-        return RabbitSubscription(channel, source, tag)  # type: ignore[arg-type]
+        return RabbitSubscription(channel, source, tag)
 
     async def _on_message(self, queue: str, on_delivery: OnDelivery, message: AbstractIncomingMessage) -> None:
         task = asyncio.create_task(_deliver(on_delivery, RabbitDelivery(self, queue, message)))
