@@ -55,6 +55,13 @@ Each template below takes the root and gives a YAML list of messages.
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if hasPrefix "postgres" (default "" .Values.secrets.values.brokerUrl) -}}
+{{- range $component := list "renderer" "tracker" "bounce" -}}
+{{- if (get $.Values $component).keda.enabled -}}
+{{- $found = append $found (printf "%s.keda counts RabbitMQ's queues, and secrets.values.brokerUrl is the embedded broker: switch keda off or use RabbitMQ" $component) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.api.autoscaling.enabled (not (dig "requests" "cpu" "" .Values.api.resources)) -}}
 {{- $found = append $found "api.autoscaling measures CPU against the request, and api.resources.requests.cpu is not set: set it" -}}
 {{- end -}}
@@ -103,6 +110,9 @@ Each template below takes the root and gives a YAML list of messages.
 {{- range $replica.sourceIps }}{{ $addresses = append $addresses .address }}{{ end -}}
 {{- range $address := $addresses -}}
 {{- $key := lower $address -}}
+{{- if regexMatch "[A-F]|(^|:)0[0-9a-fA-F]|(^|:)0::|::0(:|$)|(^|:)0:0(:|$)" $address -}}
+{{- $found = append $found (printf "write %s (%s) in the short form of RFC 5952, so that the same address is seen to be the same" $address $owner) -}}
+{{- end -}}
 {{- if hasKey $owners $key -}}
 {{- $found = append $found (printf "source address %s is given to %s and to %s: limits per address hold only if one replica owns it, so remove it from one" $address (get $owners $key) $owner) -}}
 {{- end -}}

@@ -1,0 +1,1 @@
+"""Tests of what is deployed: the chart, the image build, the observability files."""
