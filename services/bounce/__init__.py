@@ -1,0 +1,1 @@
+"""The bounce service: takes DSN and feedback-loop mail, and finds the attempt that each is about."""
