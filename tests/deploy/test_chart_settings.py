@@ -1,0 +1,113 @@
+"""The chart speaks the code's language: environment variables, queues and paths are those that the processes know."""
+
+import importlib
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from hayabin.broker.topology import shared_queues
+from hayabin.settings import DatabaseSettings, ProcessSettings
+from tests.deploy.rendering import EXAMPLES, Object, Rendered, container, environment, example, rendered
+
+SECRETS = {
+    "HAYABIN_DATABASE_URL": "postgresql://hayabin@127.0.0.1/hayabin",
+    "HAYABIN_BROKER_URL": "amqp://hayabin@127.0.0.1/",
+    "HAYABIN_MASTER_KEY": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+    "HAYABIN_TOKEN_SECRET": "Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=",
+}
+# What the pool's start command sets, and what it reads.
+SOURCES = {"HAYABIN_SOURCE_IPS": "127.0.0.2=m1.example.com,127.0.0.3=m2.example.com"}
+DOWNWARD = {"POD_NAME": "hb-hayabin-pool-main-0", "NODE_NAME": "mail-1", "POD_IP": "127.0.0.1"}
+
+
+def settings_of(service: str) -> list[type[BaseSettings]]:
+    """The settings that a service composes for its processes."""
+    module = importlib.import_module(f"services.{service}.settings")
+    return [
+        item
+        for item in vars(module).values()
+        if isinstance(item, type) and issubclass(item, BaseSettings) and item.__module__ == module.__name__
+    ]
+
+
+def variables_of(settings: type[BaseSettings]) -> set[str]:
+    """The environment variables that a settings class reads."""
+    return {f"{settings.model_config.get('env_prefix', '')}{name}".upper() for name in settings.model_fields}
+
+
+def process_environment(workload: Object, objects: Rendered) -> dict[str, str]:
+    """The whole environment of a container, with stand-ins for what comes from Secrets and the node."""
+    given = environment(workload, objects)
+    known = SECRETS | DOWNWARD
+    result = {
+        name: known[name] if value is None else value.replace("$(POD_IP)", "127.0.0.1") for name, value in given.items()
+    }
+    return result | (SOURCES if container(workload)["name"] == "dispatcher" else {})
+
+
+def service_of(workload: Object) -> str:
+    """The service whose image a workload runs."""
+    name: str = container(workload)["name"]
+    return {"scheduler": "api"}.get(name, name)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_variables_that_the_chart_sets_are_known_to_the_process(name: str) -> None:
+    """A variable that no setting of the service reads would be a promise that nothing keeps."""
+    for workload in rendered(name).workloads():
+        given = {v for v in process_environment(workload, rendered(name)) if v.startswith("HAYABIN_")}
+        if container(workload)["name"] == "migrate":
+            classes: list[type[BaseSettings]] = [DatabaseSettings, ProcessSettings]
+        else:
+            classes = settings_of(service_of(workload))
+        unknown = given - set().union(*(variables_of(c) for c in classes))
+        assert not unknown, f"{workload['metadata']['name']}: {sorted(unknown)}"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_settings_of_every_process_are_complete_and_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With exactly the container's environment, every settings class of the service can be built."""
+    for workload in rendered(name).workloads():
+        classes = [DatabaseSettings] if container(workload)["name"] == "migrate" else settings_of(service_of(workload))
+        with monkeypatch.context() as patch:
+            for variable, value in process_environment(workload, rendered(name)).items():
+                patch.setenv(variable, value)
+            built = [settings() for settings in classes]
+        assert built
+
+
+def test_admin_port_of_the_process_is_the_port_that_is_probed() -> None:
+    """The number in the environment is the container port, for every process and for pools with a port of their own."""
+    objects = rendered("production")
+    for workload in objects.of("Deployment") + objects.of("StatefulSet"):
+        ports = {p["name"]: str(p["containerPort"]) for p in container(workload)["ports"]}
+        given = environment(workload, objects)
+        assert given["HAYABIN_ADMIN_PORT"] == ports["admin"]
+        assert given.get("HAYABIN_HTTP_PORT") == ports.get("http")
+        assert given.get("HAYABIN_BOUNCE_PORT") == ports.get("smtp")
+
+
+def test_values_of_settings_reach_the_processes() -> None:
+    """Drain time, resolvers, traces and public names of the production example arrive unchanged."""
+    objects = rendered("production")
+    dispatcher = environment(objects.one("StatefulSet", "hb-hayabin-pool-transactional"), objects)
+    values = example("production")
+
+    assert dispatcher["HAYABIN_DRAIN_TIMEOUT_S"] == "45"
+    assert dispatcher["HAYABIN_DNS_SERVERS"] == "10.96.0.53,10.96.0.54"
+    assert dispatcher["HAYABIN_OTLP_ENDPOINT"] == values["settings"]["otlpEndpoint"]
+    assert (
+        environment(objects.one("Deployment", "hb-hayabin-renderer"), objects)["HAYABIN_PUBLIC_URL"]
+        == "https://t.example.com"
+    )
+
+
+def test_queues_that_scale_a_service_exist() -> None:
+    """KEDA asks RabbitMQ for queues that the topology declares."""
+    declared = {queue.name for queue in shared_queues()}
+    scalers = rendered("elastic").of("ScaledObject")
+    asked = {t["metadata"]["queueName"] for s in scalers for t in s["spec"]["triggers"]}
+
+    assert len(scalers) == 3
+    assert asked <= declared
+    assert {q for q in declared if q.startswith("render.")} <= asked
