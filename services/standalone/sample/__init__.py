@@ -1,0 +1,1 @@
+"""What the demo mails: contacts (made by ``make_contacts``) and a newsletter."""
