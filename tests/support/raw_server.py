@@ -1,0 +1,63 @@
+"""A server that sends exactly the bytes it is told to, for replies that no SMTP server should give."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+EHLO = b"250-mx.example.jp\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
+
+
+@dataclass(slots=True)
+class Wire:
+    """One connection as the script sees it, and what came in on all of them."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    received: bytearray = field(default_factory=bytearray)
+
+    async def hear(self, until: bytes) -> None:
+        """Read until ``until`` came."""
+        self.received += await self.reader.readuntil(until)
+
+    async def say(self, data: bytes) -> None:
+        """Send these bytes."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def greet(self, ehlo: bytes = EHLO) -> None:
+        """Do what comes before the first mail."""
+        await self.say(b"220 mx.example.jp\r\n")
+        await self.hear(b"\r\n")
+        await self.say(ehlo)
+
+
+Script = Callable[[Wire], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def raw_server(script: Script) -> AsyncIterator[tuple[int, list[Wire]]]:
+    """Run ``script`` for each connection; give the port and the connections so far."""
+    wires: list[Wire] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            tasks.add(task)
+        wire = Wire(reader, writer)
+        wires.append(wire)
+        with contextlib.suppress(EOFError, ConnectionError, asyncio.CancelledError):
+            await script(wire)
+            while data := await reader.read(65536):
+                wire.received += data
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], wires
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
