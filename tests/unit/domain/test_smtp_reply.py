@@ -156,3 +156,13 @@ def test_reply_from_text_bounded_and_checked() -> None:
     assert reply_from_text(550, "5.7.1 no\n5.7.1 way\x00") == Reply(550, "5.7.1", "no\nway?")
     with pytest.raises(ProtocolError):
         reply_from_text(-1, "Response too long")
+
+
+def test_parser_long_session_limit_is_per_reply() -> None:
+    """A warm connection may say far more than the limit in all, in one-line and in multi-line replies."""
+    parser = ReplyParser()
+    for _ in range(3000):
+        assert [reply.code for reply in parser.feed(b"250-first line of it\r\n250 last line of it\r\n250 ok\r\n")] == [
+            250,
+            250,
+        ]
