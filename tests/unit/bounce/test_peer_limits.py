@@ -50,6 +50,13 @@ def test_peer_over_its_rate_waits_while_others_do_not() -> None:
     assert limiter.mail("192.0.2.1", 30.0) is Refusal.PEER_RATE
 
 
+def test_peer_that_was_quiet_for_long_has_one_share() -> None:
+    """An hour of silence saves up no more than a minute's mails."""
+    limiter = PeerLimiter(InboundLimits(mails_per_peer_per_minute=2))
+    limiter.mail("192.0.2.1", 0.0)
+    assert [limiter.mail("192.0.2.1", 3600.0) for _ in range(3)] == [None, None, Refusal.PEER_RATE]
+
+
 def test_remembered_peers_are_bounded() -> None:
     """A sender with endless addresses does not fill the memory."""
     limiter = PeerLimiter(InboundLimits())

@@ -67,6 +67,16 @@ def test_message_id_any_character_changed_refused() -> None:
                     read_message_id(field[:at] + other + field[at + 1 :], RING)
 
 
+def test_letter_that_lower_cases_into_the_alphabet_refused() -> None:
+    """The Kelvin sign becomes a ``k`` in lower case; it is another spelling, so it is no return path or Message-ID."""
+    addresses = (issue_return_path(number, 1, RING, "b.example") for number in range(1000))
+    fields = (issue_message_id(number, RING, "b.example") for number in range(1000))
+    with pytest.raises(TokenInvalid):
+        read_return_path(next(text for text in addresses if "k" in text).replace("k", "\u212a"), RING)
+    with pytest.raises(TokenInvalid):
+        read_message_id(next(text for text in fields if "k" in text).replace("k", "\u212a"), RING)
+
+
 def test_message_id_second_spelling_of_the_number_refused() -> None:
     """A leading zero, or a number beyond 64 bits, is not a Message-ID of ours."""
     field = issue_message_id(5, RING, "example.jp")
