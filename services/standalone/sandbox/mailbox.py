@@ -48,7 +48,7 @@ class Mailbox:
 
     def path(self, mail: int) -> Path:
         """Where a mail is kept."""
-        return self._folder / str(mail // PER_FOLDER) / f"{mail}.eml"
+        return mail_path(self._folder, mail)
 
     def store(self, content: bytes) -> int:
         """Keep the content; returns the mail's number."""
@@ -86,6 +86,11 @@ class Mailbox:
     def content(self, mail: int) -> bytes | None:
         """The mail as it came, if it is still kept."""
         return self.path(mail).read_bytes() if mail in self._entries else None
+
+
+def mail_path(folder: Path, mail: int) -> Path:
+    """Where the mail of that number stands below the mailbox's folder."""
+    return folder / str(mail // PER_FOLDER) / f"{mail}.eml"
 
 
 def heading_of(content: bytes) -> Heading:
