@@ -6,7 +6,6 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from hayabin.broker.topology import shared_queues
-from hayabin.settings import DatabaseSettings, ProcessSettings
 from tests.deploy.rendering import EXAMPLES, Object, Rendered, container, environment, example, rendered
 
 SECRETS = {
@@ -20,13 +19,18 @@ SOURCES = {"HAYABIN_SOURCE_IPS": "127.0.0.2=m1.example.com,127.0.0.3=m2.example.
 DOWNWARD = {"POD_NAME": "hb-hayabin-pool-main-0", "NODE_NAME": "mail-1", "POD_IP": "127.0.0.1"}
 
 
-def settings_of(service: str) -> list[type[BaseSettings]]:
-    """The settings that a service composes for its processes."""
-    module = importlib.import_module(f"services.{service}.settings")
+# Where a process has its settings, if not in services/<name>/settings.py.
+MODULES = {"scheduler": "services.api.scheduler.settings", "migrate": "hayabin.database.migrate"}
+
+
+def settings_of(component: str) -> list[type[BaseSettings]]:
+    """The settings that a component's process composes; for the migration, what it uses of the shared ones."""
+    module = importlib.import_module(MODULES.get(component, f"services.{component}.settings"))
+    local = component == "migrate"
     return [
         item
         for item in vars(module).values()
-        if isinstance(item, type) and issubclass(item, BaseSettings) and item.__module__ == module.__name__
+        if isinstance(item, type) and issubclass(item, BaseSettings) and (local or item.__module__ == module.__name__)
     ]
 
 
@@ -45,21 +49,12 @@ def process_environment(workload: Object, objects: Rendered) -> dict[str, str]:
     return result | (SOURCES if container(workload)["name"] == "dispatcher" else {})
 
 
-def service_of(workload: Object) -> str:
-    """The service whose image a workload runs."""
-    name: str = container(workload)["name"]
-    return {"scheduler": "api"}.get(name, name)
-
-
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_variables_that_the_chart_sets_are_known_to_the_process(name: str) -> None:
     """A variable that no setting of the service reads would be a promise that nothing keeps."""
     for workload in rendered(name).workloads():
         given = {v for v in process_environment(workload, rendered(name)) if v.startswith("HAYABIN_")}
-        if container(workload)["name"] == "migrate":
-            classes: list[type[BaseSettings]] = [DatabaseSettings, ProcessSettings]
-        else:
-            classes = settings_of(service_of(workload))
+        classes = settings_of(container(workload)["name"])
         unknown = given - set().union(*(variables_of(c) for c in classes))
         assert not unknown, f"{workload['metadata']['name']}: {sorted(unknown)}"
 
@@ -68,7 +63,7 @@ def test_variables_that_the_chart_sets_are_known_to_the_process(name: str) -> No
 def test_settings_of_every_process_are_complete_and_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With exactly the container's environment, every settings class of the service can be built."""
     for workload in rendered(name).workloads():
-        classes = [DatabaseSettings] if container(workload)["name"] == "migrate" else settings_of(service_of(workload))
+        classes = settings_of(container(workload)["name"])
         with monkeypatch.context() as patch:
             for variable, value in process_environment(workload, rendered(name)).items():
                 patch.setenv(variable, value)

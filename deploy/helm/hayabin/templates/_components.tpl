@@ -16,8 +16,8 @@ scheduler:
   workload: Deployment
   args: [services.api.main, scheduler]
   ports: {admin: 9090}
-  settings: [HAYABIN_PUBLIC_URL, HAYABIN_RETURN_PATH_DOMAIN]
-  secrets: [databaseUrl, brokerUrl, masterKey, tokenSecret]
+  settings: []
+  secrets: [databaseUrl, brokerUrl]
   reaches: [database, broker]
 renderer:
   service: renderer
@@ -51,8 +51,8 @@ dispatcher:
   workload: StatefulSet
   args: [services.dispatcher.main]
   ports: {admin: 9090}
-  settings: [HAYABIN_SMTP_PORT, HAYABIN_DNS_SERVERS, HAYABIN_RETURN_PATH_DOMAIN]
-  secrets: [databaseUrl, brokerUrl, tokenSecret]
+  settings: [HAYABIN_SMTP_PORT, HAYABIN_DNS_SERVERS]
+  secrets: [databaseUrl, brokerUrl]
   reaches: [database, broker, smtp]
 migrate:
   service: api

@@ -66,8 +66,6 @@ volumeMounts:
 {{- $secret := include "hayabin.secretName" .root }}
 {{- if eq .facts.workload "Job" }}
 {{- $secret = include "hayabin.migrationSecretName" .root }}
-- name: HAYABIN_LOG_LEVEL
-  value: {{ .root.Values.settings.logLevel }}
 {{- end }}
 {{- $variables := fromYaml (include "hayabin.secretVariables" .root) }}
 {{- range .facts.secrets }}

@@ -1,0 +1,217 @@
+"""Every alert fires on series that show its trouble and stays quiet on series that show none (Prometheus' own engine)."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.deploy.rendering import ROOT
+
+ALERTS = ROOT / "deploy" / "observability" / "alerts"
+PROMTOOL = shutil.which("promtool")
+NOW_MINUTE = 90
+"""Series have a sample each minute; alerts are looked at in this one. Unix time starts at 0, so it is second 5400."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Series (as promtool writes them) that must, and that must not, make an alert fire."""
+
+    alert: str
+    trouble: dict[str, str]
+    quiet: dict[str, str]
+
+
+def born(late: int, value: int) -> str:
+    """A series that appears after ``late`` minutes with that value and stays."""
+    return f"_x{late} {value}x{NOW_MINUTE}"
+
+
+RATE_60 = "0+60x100"  # one a second
+STEADY = "7x100"
+CLOCK = "0+60x100"  # a timestamp that is always now
+STOPPED = "0+60x50 3000x50"  # a timestamp that stopped at minute 50
+
+CASES = [
+    Case(
+        "messages-parked",
+        {'hayabin_parked_messages_total{queue="q",reason="r"}': born(85, 1)},
+        {'hayabin_parked_messages_total{queue="q",reason="r"}': STEADY},
+    ),
+    Case("messages-parked", {'hayabin_parked_messages_total{queue="q",reason="r"}': "2x85 3x20"}, {}),
+    Case(
+        "messages-unknown",
+        {'hayabin_outcomes_total{state="unknown",provider="gmail"}': born(85, 1)},
+        {'hayabin_outcomes_total{state="accepted",provider="gmail"}': RATE_60, "hayabin_lost_claims_total": STEADY},
+    ),
+    Case("messages-unknown", {"hayabin_lost_claims_total": "0x85 4x20"}, {}),
+    Case("outbox-stuck", {"hayabin_outbox_age_seconds": "0x80 70+60x20"}, {"hayabin_outbox_age_seconds": "2x100"}),
+    Case(
+        "feeder-silent",
+        {"hayabin_feeder_last_tick_timestamp_seconds": STOPPED},
+        {
+            "hayabin_feeder_last_tick_timestamp_seconds": CLOCK,
+            'hayabin_feeder_last_tick_timestamp_seconds{instance="standby"}': "0x100",
+        },
+    ),
+    Case("feeder-silent", {"up": "1x100"}, {"hayabin_feeder_last_tick_timestamp_seconds": CLOCK}),
+    Case(
+        "sending-stalled",
+        {
+            'hayabin_belt_depth{queue="dispatch.a.gmail",instance="s1"}': "50x100",
+            'hayabin_feeder_last_tick_timestamp_seconds{instance="s1"}': CLOCK,
+            'hayabin_outcomes_total{state="accepted",provider="gmail"}': STEADY,
+        },
+        {
+            'hayabin_belt_depth{queue="dispatch.a.gmail",instance="s1"}': "50x100",
+            'hayabin_feeder_last_tick_timestamp_seconds{instance="s1"}': CLOCK,
+            'hayabin_outcomes_total{state="accepted",provider="gmail"}': RATE_60,
+        },
+    ),
+    Case(
+        "sending-stalled",
+        {
+            'hayabin_belt_depth{queue="dispatch.a.gmail",instance="s1"}': "50x100",
+            'hayabin_feeder_last_tick_timestamp_seconds{instance="s1"}': CLOCK,
+        },
+        {
+            'hayabin_belt_depth{queue="dispatch.a.gmail",instance="s1"}': "50x100",
+            'hayabin_feeder_last_tick_timestamp_seconds{instance="s1"}': STOPPED,
+        },
+    ),
+    Case(
+        "lanes-postponing",
+        {'hayabin_lane_postponed_messages_total{reason="suspended"}': RATE_60},
+        {
+            'hayabin_lane_postponed_messages_total{reason="suspended"}': "0+6x100",
+            'hayabin_outcomes_total{state="accepted",provider="gmail"}': RATE_60,
+        },
+    ),
+    Case(
+        "provider-deferring",
+        {
+            'hayabin_outcomes_total{state="deferred",provider="gmail"}': RATE_60,
+            'hayabin_outcomes_total{state="accepted",provider="gmail"}': "0+6x100",
+        },
+        {
+            'hayabin_outcomes_total{state="deferred",provider="gmail"}': "0+1x100",
+            'hayabin_outcomes_total{state="accepted",provider="au"}': RATE_60,
+        },
+    ),
+    Case(
+        "bounces-high",
+        {
+            'hayabin_outcomes_total{state="bounced",provider="gmail"}': "0+6x100",
+            'hayabin_outcomes_total{state="accepted",provider="gmail"}': RATE_60,
+        },
+        {
+            'hayabin_outcomes_total{state="bounced",provider="gmail"}': "0+2x100",
+            'hayabin_outcomes_total{state="accepted",provider="gmail"}': RATE_60,
+            'hayabin_outcomes_total{state="bounced",provider="au"}': "0+1x100",
+        },
+    ),
+    Case(
+        "requeue-storm",
+        {'hayabin_requeued_messages_total{queue="q",reason="r"}': "0+120x100"},
+        {'hayabin_requeued_messages_total{queue="q",reason="r"}': "0+6x100"},
+    ),
+    Case(
+        "render-failures",
+        {'hayabin_render_failed_messages_total{reason="r"}': "0+6x100", "hayabin_rendered_messages_total": RATE_60},
+        {'hayabin_render_failed_messages_total{reason="r"}': "0+1x100", "hayabin_rendered_messages_total": RATE_60},
+    ),
+    Case(
+        "tracker-events-lost",
+        {'hayabin_tracker_events_lost_total{kind="click"}': born(88, 3)},
+        {'hayabin_tracker_events_lost_total{kind="click"}': STEADY},
+    ),
+    Case(
+        "bounce-mail-quarantined",
+        {
+            'hayabin_bounce_quarantined_total{reason="forged"}': "0+30x100",
+            'hayabin_bounce_inbound_total{kind="dsn"}': RATE_60,
+        },
+        {
+            'hayabin_bounce_quarantined_total{reason="forged"}': "0+6x100",
+            'hayabin_bounce_inbound_total{kind="dsn"}': RATE_60,
+        },
+    ),
+    Case(
+        "process-down",
+        {'up{job="hayabin",instance="a"}': "1x80 0x20"},
+        {'up{job="hayabin",instance="a"}': "1x100", 'up{job="other"}': "0x100"},
+    ),
+    Case(
+        "gate-slow",
+        {
+            'hayabin_gate_seconds_bucket{le="0.5"}': "0+30x100",
+            'hayabin_gate_seconds_bucket{le="1"}': RATE_60,
+            'hayabin_gate_seconds_bucket{le="+Inf"}': RATE_60,
+        },
+        {'hayabin_gate_seconds_bucket{le="0.1"}': RATE_60, 'hayabin_gate_seconds_bucket{le="+Inf"}': RATE_60},
+    ),
+    Case(
+        "confirms-slow",
+        {
+            'hayabin_publish_seconds_bucket{le="5"}': "0+30x100",
+            'hayabin_publish_seconds_bucket{le="10"}': RATE_60,
+            'hayabin_publish_seconds_bucket{le="+Inf"}': RATE_60,
+        },
+        {'hayabin_publish_seconds_bucket{le="1"}': RATE_60, 'hayabin_publish_seconds_bucket{le="+Inf"}': RATE_60},
+    ),
+    Case(
+        "api-errors",
+        {
+            'hayabin_http_requests_total{route="/v1/contacts",method="GET",status="503"}': "0+6x100",
+            'hayabin_http_requests_total{route="/v1/contacts",method="GET",status="200"}': RATE_60,
+        },
+        {
+            'hayabin_http_requests_total{route="/v1/contacts",method="GET",status="404"}': RATE_60,
+            'hayabin_http_requests_total{route="/v1/contacts",method="GET",status="200"}': RATE_60,
+        },
+    ),
+]
+
+
+def test_alert_without_a_case_is_none() -> None:
+    """An alert file that nobody has seen fire is a guess."""
+    assert {path.stem for path in ALERTS.glob("*.yaml")} == {case.alert for case in CASES}
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian: prometheus) is not installed")
+def test_alerts_fire_in_trouble_and_only_then(tmp_path: Path) -> None:
+    """Each case is run through the rule file by promtool: one alert in trouble, none when quiet."""
+    files = [tmp_path / f"{alert}.yaml" for alert in sorted({case.alert for case in CASES})]
+    for file in files:
+        tests = [
+            _test(case.alert, series, fires=fires)
+            for case in CASES
+            for series, fires in ((case.trouble, True), (case.quiet, False))
+            if case.alert == file.stem and series
+        ]
+        rules = [str(ALERTS / file.name)]
+        file.write_text(yaml.safe_dump({"rule_files": rules, "evaluation_interval": "1m", "tests": tests}))
+
+    command = [str(PROMTOOL), "test", "rules", *map(str, files)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def _test(alert: str, series: dict[str, str], *, fires: bool) -> dict[str, object]:
+    rule = yaml.safe_load((ALERTS / f"{alert}.yaml").read_text())["groups"][0]["rules"][0]["alert"]
+    return {
+        "name": f"{alert}: {'trouble' if fires else 'quiet'}",
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f'count(ALERTS{{alertname="{rule}",alertstate="firing"}}) or vector(0)',
+                "eval_time": f"{NOW_MINUTE}m",
+                "exp_samples": [{"labels": "{}", "value": int(fires)}],
+            }
+        ],
+    }
