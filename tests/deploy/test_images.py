@@ -138,10 +138,8 @@ def test_distribution_that_is_not_locked_is_not_importable_in_the_emulation(tmp_
     build_files(FINAL, "dispatcher", ROOT, tmp_path)
     assert importlib.metadata.version("fastapi")
 
-    with pytest.raises(subprocess.CalledProcessError) as refused:
+    with pytest.raises(ImportError, match="fastapi is not in this image"):
         _import_in(tmp_path, "dispatcher", "fastapi")
-
-    assert "fastapi is not in this image" in refused.value.stderr
 
 
 def test_processes_of_the_chart_are_modules_of_their_images(tmp_path: Path) -> None:
@@ -161,7 +159,7 @@ def _import_in(root: Path, service: str, *modules: str) -> dict[str, object]:
     """Import modules as the image would: its files on the path, its lock's distributions, nothing else.
 
     Raises:
-        subprocess.CalledProcessError: an import failed; ``stderr`` has the traceback.
+        ImportError: with the end of the traceback.
     """
     command = [
         sys.executable,
@@ -174,7 +172,9 @@ def _import_in(root: Path, service: str, *modules: str) -> dict[str, object]:
     ]
     environment = {"PYTHONPATH": str(root / "app"), "PATH": "/usr/bin:/bin"}
     ran = subprocess.run(
-        command, cwd=root / "app", env=environment, capture_output=True, text=True, check=True, timeout=60
+        command, cwd=root / "app", env=environment, capture_output=True, text=True, check=False, timeout=60
     )
+    if ran.returncode:
+        raise ImportError("\n".join(ran.stderr.splitlines()[-8:]))
     loaded: dict[str, object] = json.loads(ran.stdout)
     return loaded
