@@ -1,7 +1,7 @@
 """Batches and mails in hand.
 
-Promises: a batch is acknowledged when every mail of it was refused by the gate, or has its outcome in the ledger; it goes
-back to the belt if the process stops before.
+Promises: a batch is acknowledged when every mail of it was refused by the gate, or has its outcome in the ledger; it
+goes back to the belt if the process stops before.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """One destination: the MX hosts that some domains share, the mails that wait for it, the connections that serve it.
 
-Promises: no SMTP transaction begins without the gate; mails are claimed in small groups, as many as a quarter of a second
-takes, so that a pause is quick and a crash leaves few ``unknown``; a claimed mail whose connection closed before it was
-offered goes over another one; a destination that cannot be reached defers what waits and rests; what waits longer than
-``max_wait_s`` goes back to the ledger unattempted, so a slow destination holds nobody else's place.
+Promises: no SMTP transaction begins without the gate; mails are claimed in small groups, as many as a quarter of a
+second takes, so that a pause is quick and a crash leaves few ``unknown``; a claimed mail whose connection closed before
+it was offered goes over another one; a destination that cannot be reached defers what waits and rests; what waits longer
+than ``max_wait_s`` goes back to the ledger unattempted, so a slow destination holds nobody else's place.
 Fails: nothing comes out of a connection's task; a surprise is logged and the mails it had claimed become ``unknown``.
 """
 
@@ -24,7 +24,7 @@ from services.dispatcher import smtp_outcome
 from services.dispatcher.batch import Job
 from services.dispatcher.connect import ConnectFailure, Target, open_session
 from services.dispatcher.envelope import Envelope, EnvelopeRefused
-from services.dispatcher.gate import Gate
+from services.dispatcher.gate import Gate, admitted
 from services.dispatcher.lanes import ConnectionSlot, LaneLimits
 from services.dispatcher.outcomes import OutcomeWriter, Postponement
 from services.dispatcher.policy import Policy
@@ -218,7 +218,7 @@ class Destination:
     async def _claimed_group(self, session: SmtpSession, slot: ConnectionSlot) -> deque[Job]:
         """The next mails that may go out now; empty when there are none or the process stops."""
         while session.usable:
-            size = max(1, min(MAX_GROUP, int(GROUP_S / self.transaction_s)))
+            size = max(1, min(MAX_GROUP, slot.largest_group, int(GROUP_S / self.transaction_s)))
             size = min(size, self.policy.messages_per_connection - session.transactions)
             taken = [self.waiting.popleft() for _ in range(min(size, len(self.waiting)))]
             if taken:
@@ -243,22 +243,11 @@ class Destination:
         return deque()
 
     async def _through_the_gate(self, jobs: list[Job]) -> deque[Job]:
-        ask = [job for job in jobs if not job.claimed]
         try:
-            granted = (
-                await self.around.gate.claim([(job.message_id, job.attempt) for job in ask]) if ask else frozenset()
-            )
+            return deque(await admitted(self.around.gate, jobs))
         except TemporaryFailure:  # the process stops: the rows are not ours
-            self.waiting.extendleft(jobs)
+            self.waiting.extendleft(reversed(jobs))
             return deque()
-        group: deque[Job] = deque(job for job in jobs if job.claimed)
-        for job in ask:
-            if job.message_id in granted:
-                job.claimed = True
-                group.append(job)
-            else:
-                job.settle()
-        return group
 
     async def _send(self, session: SmtpSession, job: Job) -> None:
         way = Way(self.provider, session.peer.source_ip, session.peer.host, session.peer.tls is not None)
@@ -292,13 +281,6 @@ class Destination:
 async def refuse(jobs: list[Job], around: Surroundings, way: Way, schedule: RetrySchedule, refusal: Refusal) -> None:
     """Count an attempt without a transaction for jobs that share a failure: through the gate, as every attempt."""
     for start in range(0, len(jobs), 500):
-        page = jobs[start : start + 500]
-        ask = [job for job in page if not job.claimed]
-        granted = await around.gate.claim([(job.message_id, job.attempt) for job in ask]) if ask else frozenset()
-        for job in page:
-            if job.claimed or job.message_id in granted:
-                job.claimed = True
-                await around.writer.room()
-                around.reporter.refused(job, way, schedule, refusal)
-            else:
-                job.settle()
+        for job in await admitted(around.gate, jobs[start : start + 500]):
+            await around.writer.room()
+            around.reporter.refused(job, way, schedule, refusal)

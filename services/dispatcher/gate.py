@@ -18,6 +18,7 @@ from hayabin.database.engine import Connection, Pool
 from hayabin.domain.errors import TemporaryFailure
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import GATE_ROWS, GATE_SECONDS
+from services.dispatcher.batch import Job
 
 MAX_ROWS = 1000
 WINDOW_S = 0.002
@@ -54,11 +55,13 @@ class Gate:
         self._closed = False
 
     async def claim(self, rows: Sequence[Row]) -> frozenset[int]:
-        """The ids that may be sent now.
+        """The ids that may be sent now; each id stands in ``rows`` once.
 
         Raises:
             GateClosed: see the module.
         """
+        if len({row[0] for row in rows}) < len(rows):
+            raise ValueError("an id stands twice in a claim: one grant would be taken for two")
         if self._closed:
             raise GateClosed("gate_closed")
         waiting = _Waiting(rows)
@@ -127,6 +130,35 @@ class Gate:
     async def _already_granted(self, connection: Connection, rows: list[Row]) -> frozenset[int]:
         found = await connection.fetch(_GRANTED_SQL, [r[0] for r in rows], [r[1] for r in rows], self._owner)
         return frozenset(row["id"] for row in found)
+
+
+async def admitted(gate: Gate, jobs: Sequence[Job]) -> list[Job]:
+    """The jobs that may be sent now, in order: those claimed before, and those that the gate lets through.
+
+    The others are settled. Where the same row is in hand twice (a batch was delivered again), one job asks, that of the
+    latest attempt, and the other is settled: the gate would refuse it.
+
+    Raises:
+        GateClosed: nothing was settled.
+    """
+    asking: dict[int, Job] = {}
+    for job in jobs:
+        known = asking.get(job.message_id)
+        if not job.claimed and (known is None or known.attempt < job.attempt):
+            asking[job.message_id] = job
+    granted: frozenset[int] = frozenset()
+    if asking:
+        granted = await gate.claim([(job.message_id, job.attempt) for job in asking.values()])
+    through = []
+    for job in jobs:
+        if not job.claimed and asking[job.message_id] is job and job.message_id in granted:
+            job.claimed = True
+            through.append(job)
+        elif job.claimed:
+            through.append(job)
+        else:
+            job.settle()
+    return through
 
 
 async def stop(task: asyncio.Task[None]) -> None:

@@ -21,7 +21,7 @@ from services.dispatcher.lanes import LaneLimits
 from services.dispatcher.outcomes import OutcomeWriter
 from services.dispatcher.policy import load_policies
 from services.dispatcher.reporting import Reporter
-from services.dispatcher.resolver import Resolver
+from services.dispatcher.resolver import Resolver, ResolverParameters
 from services.dispatcher.settings import DispatcherSettings
 from services.dispatcher.spans import Sampling
 from services.dispatcher.worker import Worker
@@ -77,7 +77,7 @@ def build(process: Process, settings: DispatcherSettings, database: Database) ->
         stopping=process.stopping,
         connections=asyncio.Semaphore(settings.max_connections),
     )
-    resolver = Resolver(settings.dns_servers, allow_private=settings.allow_private_mx)
+    resolver = Resolver(ResolverParameters(servers=settings.resolvers, allow_private=settings.allow_private_mx))
     policies = load_policies(settings.policy_dir)
     return Worker(around, resolver, policies, settings.retry_delays, settings.retry_max_age_s)
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+import asyncpg
+
 from hayabin.broker.topology import EVENTS, EVENTS_DELIVERY
 from hayabin.contracts.codec import encode
 from hayabin.contracts.event_pb2 import DeliveryEvent, Event, EventBatch
@@ -29,6 +31,14 @@ MAX_WAITING = 5000
 """Bounds memory while the database is away: connections wait for room before their next transaction."""
 WINDOW_S = 0.005
 _RETRY_S = 0.5
+_REFUSED = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.CardinalityViolationError,
+    asyncpg.exceptions.InternalClientError,
+    ValueError,
+)
+"""What the database will say again, however often it is asked."""
 
 Done = Callable[[], None]
 
@@ -100,16 +110,8 @@ class OutcomeWriter:
     async def _write_some(self) -> None:
         reports = self._reports[:MAX_ROWS]
         postponed = self._postponed[:MAX_ROWS]
-        while True:
-            try:
-                with OUTCOME_SECONDS.time():
-                    async with self._pool.acquire() as connection, connection.transaction():
-                        await _write_reports(connection, reports)
-                        await _write_postponed(connection, postponed)
-                break
-            except DATABASE_AWAY as error:
-                get_logger().warning("outcomes_wait", rows=len(reports), error=repr(error))
-                await asyncio.sleep(_RETRY_S)
+        with OUTCOME_SECONDS.time():
+            await self._write_all(reports, postponed)
         del self._reports[: len(reports)]
         del self._postponed[: len(postponed)]
         self._room.set()
@@ -118,6 +120,26 @@ class OutcomeWriter:
             report.done()
         for item in postponed:
             item.done()
+
+    async def _write_all(self, reports: list[Report], postponed: list[Postponement]) -> None:
+        """Write, waiting for the database as long as it is away; what it refuses is found by halving and left out."""
+        while True:
+            try:
+                async with self._pool.acquire() as connection, connection.transaction():
+                    await _write_reports(connection, reports)
+                    await _write_postponed(connection, postponed)
+                    return
+            except _REFUSED as error:
+                if len(reports) + len(postponed) <= 1:  # it stays claimed, and becomes unknown when we are gone
+                    ids = [x.outcome.message_id for x in reports] + [x.message_id for x in postponed]
+                    get_logger().error("outcome_refused", message_ids=ids, error=repr(error))
+                    return
+                half, other_half = len(reports) // 2, len(postponed) // 2
+                await self._write_all(reports[:half], postponed[:other_half])
+                reports, postponed = reports[half:], postponed[other_half:]
+            except DATABASE_AWAY as error:
+                get_logger().warning("outcomes_wait", rows=len(reports), error=repr(error))
+                await asyncio.sleep(_RETRY_S)
 
 
 async def _write_reports(connection: Connection, reports: list[Report]) -> None:

@@ -1,7 +1,7 @@
 """From what happened on the wire to what the ledger is told.
 
-Promises: a 2yz to the final dot is ``accepted``; a lost reply to it is ``unknown``; a permanent refusal is ``bounced``; all
-else is ``deferred`` with its next time, or ``expired`` when the schedule is over.
+Promises: a 2yz to the final dot is ``accepted``; a lost reply to it is ``unknown``; a permanent refusal is ``bounced``;
+all else is ``deferred`` with its next time, or ``expired`` when the schedule is over.
 """
 
 import random

@@ -60,6 +60,11 @@ class DispatcherSettings(DatabaseSettings, BrokerSettings, ProcessSettings):
         return _sources(self.source_ips)
 
     @property
+    def resolvers(self) -> tuple[str, ...]:
+        """The DNS servers to ask; empty: the system's."""
+        return tuple(part.strip() for part in self.dns_servers.split(",") if part.strip())
+
+    @property
     def retry_delays(self) -> tuple[int, ...]:
         """The pauses between attempts; empty: as the provider's policy says."""
         return _delays(self.retry_delays_s)

@@ -75,3 +75,8 @@ class Outcome:
 def broken_off(cause: Interruption, phase: SmtpPhase, *, dot_sent: bool) -> Outcome:
     """Give the outcome of a transaction that ended without its reply."""
     return Outcome(phase, OutcomeKind(f"{cause}_{'after' if dot_sent else 'before'}_dot"), None)
+
+
+def never_offered(detail: str) -> Outcome:
+    """Give the outcome of a mail that we must not write to any connection: refused for good, by ourselves."""
+    return Outcome(SmtpPhase.MAIL, OutcomeKind.REJECTED, Reply(554, "5.6.0", detail))

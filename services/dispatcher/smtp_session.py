@@ -12,13 +12,13 @@ timer follows a deadline that moves).
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final, cast
 
 from hayabin.domain.smtp_reply import ProtocolError, Reply, ReplyParser, SmtpPhase
 from services.dispatcher.envelope import Envelope, EnvelopeRefused, wire_content
 from services.dispatcher.smtp_outcome import Interruption, Outcome, OutcomeKind, broken_off
+from services.dispatcher.smtp_parameters import Peer, SessionParameters, SmtpTimeouts
 from services.dispatcher.smtp_transaction import LONE_DOT, Extensions, Step, Transaction
 
 __all__ = [
@@ -28,49 +28,13 @@ __all__ = [
     "Outcome",
     "OutcomeKind",
     "Peer",
+    "SessionParameters",
     "SmtpSession",
     "SmtpTimeouts",
 ]
 
 # Content goes to the transport in pieces of this size, so that a full buffer is noticed.
 _PIECE_BYTES: Final = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class SmtpTimeouts:
-    """How long to wait at each stage.
-
-    Units: seconds.
-    Source: RFC 5321 §4.5.3.2 (its minima).
-    """
-
-    greeting_s: float = 300.0
-    mail_s: float = 300.0
-    rcpt_s: float = 300.0
-    data_s: float = 120.0
-    block_s: float = 180.0
-    dot_s: float = 600.0
-    quit_s: float = 5.0  # not of the RFC: nothing depends on the reply to QUIT
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Whom a session talks to, for logs and transcripts; ``tls`` is the protocol version or None."""
-
-    host: str
-    address: str
-    port: int
-    source_ip: str | None
-    tls: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SessionParameters:
-    """What the connecting half found out and decided."""
-
-    peer: Peer
-    extensions: Extensions
-    timeouts: SmtpTimeouts = field(default_factory=SmtpTimeouts)
 
 
 class SmtpSession(asyncio.Protocol):
@@ -254,10 +218,17 @@ class SmtpSession(asyncio.Protocol):
         Not at once: a TLS transport calls us in the middle of its own reading, and must not be closed there.
         """
         if self._waiter is not None and not self._waiter.done():
-            self._finish(cast("Transaction", self._transaction).interrupted(cause))
+            self._finish(self._interrupted(cause))
         self._closing = True
         self._stop_alarm()
         self._loop.call_soon(self._transport.abort)
+
+    def _interrupted(self, cause: Interruption) -> Outcome:
+        outcome = cast("Transaction", self._transaction).interrupted(cause)
+        if outcome.unknown and self._transport.get_write_buffer_size() > 0:
+            # The end of the content, and so the dot, never left this process, and never will.
+            return broken_off(cause, SmtpPhase.DATA, dot_sent=False)
+        return outcome
 
     def _unasked(self, reply: Reply) -> None:
         """Take a reply that answers nothing of ours: 421 says why the server closes; anything else is out of step."""
@@ -291,12 +262,7 @@ class SmtpSession(asyncio.Protocol):
         if self._loop.time() < self._deadline:
             self._alarm = self._loop.call_at(self._deadline, self._look_at_clock)
             return
-        transaction = cast("Transaction", self._transaction)
-        outcome = transaction.interrupted(Interruption.TIMEOUT)
-        if outcome.unknown and self._transport.get_write_buffer_size() > 0:
-            # The end of the content, and so the dot, never left this process, and never will.
-            outcome = broken_off(Interruption.TIMEOUT, SmtpPhase.DATA, dot_sent=False)
-        self._finish(outcome)
+        self._finish(self._interrupted(Interruption.TIMEOUT))
         self.abort()
 
     def _stop_alarm(self) -> None:

@@ -1,6 +1,6 @@
 """Spans of the dispatcher: one for each batch, one for each sampled message.
 
-Promises: a span costs nothing for a message that is not sampled; a failed attempt of a sampled message says its reply code.
+Promises: a span costs nothing for a message that is not sampled; a sampled one's says state and reply code.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def transaction_span(job: Job, way: Way) -> Iterator[SpanEnd]:
     if not Sampling.takes(job.message_id):
         yield _nothing
         return
-    attributes = {
+    attributes: dict[str, str | int] = {
         "hayabin.message_id": job.message_id,
         "hayabin.campaign_id": job.batch.campaign_id,
         "hayabin.attempt": job.attempt + 1,

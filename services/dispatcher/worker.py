@@ -1,7 +1,7 @@
 """The dispatcher's work: batches from the belt, by domain to their destinations, acknowledged when the ledger has them.
 
-Promises: one slow domain holds up neither the others of its batch nor other batches; a batch whose lease ended is dropped
-(its rows were fed again); on stop, claimed mails are finished and the rest goes back to the belt.
+Promises: one slow domain holds up neither the others of its batch nor other batches; a batch whose lease ended is
+dropped (its rows were fed again); on stop, claimed mails are finished and the rest goes back to the belt.
 Fails: undecodable batches are parked by ``hayabin.broker.consumer``.
 """
 
@@ -51,7 +51,7 @@ class Worker:
         batch = decode(MailBatch, delivery.body)
         if batch.lease_expires_ms < time.time() * 1000 or not batch.mails:
             return
-        attributes = {
+        attributes: dict[str, str | int] = {
             "hayabin.campaign_id": batch.campaign_id,
             "hayabin.lane": batch.lane,
             "hayabin.attempt": batch.attempt + 1,
@@ -82,7 +82,7 @@ class Worker:
             route = await self.resolver.route(domain)
         except RoutingFailure as failure:
             schedule = self._schedule(self.policies.get(None).retry_delays_s)
-            refusal = Refusal(SmtpPhase.CONNECT, failure.verdict, failure.reply, failure.detail)
+            refusal = Refusal(SmtpPhase.CONNECT, failure.verdict, failure.reply, str(failure.reply))
             await refuse(jobs, self.around, Way("other"), schedule, refusal)
             return
         if route.provider and len(self.learnt) < 10_000:
@@ -123,8 +123,8 @@ class Worker:
         """Finish what is claimed and give back the rest; the subscriptions must be cancelled and ``stopping`` set."""
         for destination in self.destinations.values():
             destination.give_back()
-        while any(not destination.idle for destination in self.destinations.values()):
+        while any(not destination.idle for destination in self.destinations.values()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         await self.around.writer.flushed()
-        while self.in_hand:
+        while self.in_hand:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

@@ -2,7 +2,7 @@
 
 Promises: loaded once and kept for ``KEEP_S`` (a launched campaign's content is pinned; DKIM keys may rotate), at most
 ``MAX_KEPT`` at a time.
-Fails: ``PoisonMessage`` for a campaign that does not exist or whose content cannot be read, database errors as they are.
+Fails: ``PoisonMessage`` for a campaign that does not exist or whose content is unreadable; database errors as they are.
 """
 
 import time

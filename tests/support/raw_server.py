@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -36,8 +37,11 @@ Script = Callable[[Wire], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def raw_server(script: Script) -> AsyncIterator[tuple[int, list[Wire]]]:
-    """Run ``script`` for each connection; give the port and the connections so far."""
+async def raw_server(script: Script, *, receive_bytes: int = 0) -> AsyncIterator[tuple[int, list[Wire]]]:
+    """Run ``script`` for each connection; give the port and the connections so far.
+
+    ``receive_bytes`` makes the kernel take little more than that from a peer that is not read.
+    """
     wires: list[Wire] = []
     tasks: set[asyncio.Task[None]] = set()
 
@@ -53,7 +57,11 @@ async def raw_server(script: Script) -> AsyncIterator[tuple[int, list[Wire]]]:
                 wire.received += data
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    listening = socket.socket()
+    if receive_bytes:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    listening.bind(("127.0.0.1", 0))
+    server = await asyncio.start_server(serve, sock=listening)
     try:
         yield server.sockets[0].getsockname()[1], wires
     finally:
