@@ -23,6 +23,16 @@ DOWNWARD = {"POD_NAME": "hb-hayabin-pool-main-0", "NODE_NAME": "mail-1", "POD_IP
 MODULES = {"scheduler": "services.api.scheduler.settings", "migrate": "hayabin.database.migrate"}
 
 
+COMPONENTS = ("api", "scheduler", "renderer", "dispatcher", "tracker", "bounce", "migrate")
+
+
+def workloads_of(component: str, objects: Rendered) -> list[Object]:
+    """The workloads that run a component; at least one."""
+    found = [w for w in objects.workloads() if container(w)["name"] == component]
+    assert found
+    return found
+
+
 def settings_of(component: str) -> list[type[BaseSettings]]:
     """The settings that a component's process composes; for the migration, what it uses of the shared ones."""
     module = importlib.import_module(MODULES.get(component, f"services.{component}.settings"))
@@ -50,25 +60,34 @@ def process_environment(workload: Object, objects: Rendered) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_variables_that_the_chart_sets_are_known_to_the_process(name: str) -> None:
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_variables_that_the_chart_sets_are_known_to_the_process(name: str, component: str) -> None:
     """A variable that no setting of the service reads would be a promise that nothing keeps."""
-    for workload in rendered(name).workloads():
+    for workload in workloads_of(component, rendered(name)):
         given = {v for v in process_environment(workload, rendered(name)) if v.startswith("HAYABIN_")}
-        classes = settings_of(container(workload)["name"])
+        classes = settings_of(component)
         unknown = given - set().union(*(variables_of(c) for c in classes))
         assert not unknown, f"{workload['metadata']['name']}: {sorted(unknown)}"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_settings_of_every_process_are_complete_and_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_settings_of_every_process_are_complete_and_valid(
+    name: str, component: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With exactly the container's environment, every settings class of the service can be built."""
-    for workload in rendered(name).workloads():
-        classes = settings_of(container(workload)["name"])
+    for workload in workloads_of(component, rendered(name)):
+        classes = settings_of(component)
         with monkeypatch.context() as patch:
             for variable, value in process_environment(workload, rendered(name)).items():
                 patch.setenv(variable, value)
             built = [settings() for settings in classes]
         assert built
+
+
+def test_component_without_a_settings_check_is_none() -> None:
+    """The two tests above see every container that any example starts."""
+    assert {container(w)["name"] for name in EXAMPLES for w in rendered(name).workloads()} == set(COMPONENTS)
 
 
 def test_admin_port_of_the_process_is_the_port_that_is_probed() -> None:
@@ -89,7 +108,7 @@ def test_values_of_settings_reach_the_processes() -> None:
     values = example("production")
 
     assert dispatcher["HAYABIN_DRAIN_TIMEOUT_S"] == "45"
-    assert dispatcher["HAYABIN_DNS_SERVERS"] == "10.96.0.53,10.96.0.54"
+    assert dispatcher["HAYABIN_DNS_SERVERS"] == "10.96.0.53,10.96.0.54:5353"
     assert dispatcher["HAYABIN_OTLP_ENDPOINT"] == values["settings"]["otlpEndpoint"]
     assert (
         environment(objects.one("Deployment", "hb-hayabin-renderer"), objects)["HAYABIN_PUBLIC_URL"]
