@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -49,10 +50,10 @@ async def session_with(
 
 @contextlib.asynccontextmanager
 async def session_with_raw(
-    script: Script, timeouts: SmtpTimeouts | None = None
+    script: Script, timeouts: SmtpTimeouts | None = None, *, receive_bytes: int = 0
 ) -> AsyncIterator[tuple[SmtpSession, list[Wire]]]:
     """Open a session with a server that says what ``script`` says."""
-    async with raw_server(script) as (port, wires):
+    async with raw_server(script, receive_bytes=receive_bytes) as (port, wires):
         session = await open_session(target(port, timeouts, TlsMode.NONE))
         try:
             yield session, wires
@@ -330,6 +331,48 @@ async def test_send_peer_stops_reading_timeout_before_dot() -> None:
         outcome = await session.send(Envelope("b@example.jp", "a@example.com", b"z" * 76 + b"\r\n" + b"y" * 30_000_000))
         assert (outcome.kind, outcome.phase) == (OutcomeKind.TIMEOUT_BEFORE_DOT, SmtpPhase.DATA)
         assert not session.usable
+
+
+@pytest.mark.parametrize("ends", ["silence", "eof"])
+async def test_send_dot_still_in_our_buffer_before_dot(ends: str) -> None:
+    """A mail whose last bytes never left this process is safe to try again, though the dot was written."""
+
+    async def script(wire: Wire) -> None:
+        await wire.greet()
+        await wire.hear(b"DATA\r\n")
+        wire.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        await wire.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        await asyncio.sleep(0.05)
+        if ends == "eof":
+            wire.writer.write_eof()
+        await asyncio.sleep(5)
+
+    async with session_with_raw(script, QUICK, receive_bytes=4096) as (session, _):
+        session._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        outcome = await session.send(Envelope("b@example.jp", "a@example.com", b"y" * 64_000))
+        kind = OutcomeKind.LOST_BEFORE_DOT if ends == "eof" else OutcomeKind.TIMEOUT_BEFORE_DOT
+        assert (outcome.kind, outcome.phase) == (kind, SmtpPhase.DATA)
+
+
+@pytest.mark.parametrize(("data_s", "dot_s", "accepted"), [(0.1, 5.0, True), (5.0, 0.1, False)])
+async def test_send_each_stage_has_its_own_patience(data_s: float, dot_s: float, accepted: bool) -> None:
+    """The reply to the dot may take longer than the others, or less long, as the timeouts say."""
+
+    async def script(wire: Wire) -> None:
+        await wire.greet()
+        for _ in range(2):
+            await wire.hear(b"DATA\r\n")
+            await wire.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+            await wire.hear(b"\r\n.\r\n")
+            await asyncio.sleep(0.25)
+            await wire.say(b"250 kept\r\n")
+
+    timeouts = SmtpTimeouts(5, data_s, data_s, data_s, data_s, dot_s, 0.2)
+    async with session_with_raw(script, timeouts) as (session, _):
+        for _ in range(2 if accepted else 1):
+            outcome = await session.send(MAIL)
+            assert outcome.kind is (OutcomeKind.ACCEPTED if accepted else OutcomeKind.TIMEOUT_AFTER_DOT)
+            assert outcome.duration_s == pytest.approx(0.25 if accepted else 0.1, abs=0.08)
 
 
 async def test_send_refused_in_the_middle_of_content_closed() -> None:

@@ -1,6 +1,7 @@
 """Limits hold exactly, at every moment and in every span of time."""
 
 import asyncio
+import time
 
 import pytest
 from hypothesis import given
@@ -154,6 +155,17 @@ async def test_tokens_many_connections_share_one_rate() -> None:
     begun.sort()
     assert (begun[-1] - begun[0]) / NS >= (60 - 4) / 200
     assert all(begun[n + 24] - begun[n] >= 20 * NS / 200 - 1 for n in range(36))
+
+
+async def test_tokens_timer_too_early_waits_on() -> None:
+    """The lane's clock decides, not the timer: on a clock at half speed a wait takes twice as long."""
+    begin = time.monotonic_ns()
+    limits = LaneLimits(lambda: (time.monotonic_ns() - begin) // 2)
+    slot = limits.connection("docomo", policy(rate_per_s=20), ["127.0.0.2"])
+    assert slot is not None
+    await slot.tokens(1)
+    await slot.tokens(1)
+    assert time.monotonic_ns() - begin >= 0.1 * NS
 
 
 async def test_tokens_without_rate_immediate() -> None:
