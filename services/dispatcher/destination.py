@@ -2,8 +2,8 @@
 
 Promises: no SMTP transaction begins without the gate; mails are claimed in small groups, as many as a quarter of a
 second takes, so that a pause is quick and a crash leaves few ``unknown``; a claimed mail whose connection closed before
-it was offered goes over another one; a destination that cannot be reached defers what waits and rests; what waits longer
-than ``max_wait_s`` goes back to the ledger unattempted, so a slow destination holds nobody else's place.
+it was offered goes over another one; a destination that cannot be reached defers what waits and rests; what waits
+longer than ``max_wait_s`` goes back to the ledger unattempted, so a slow destination holds nobody else's place.
 Fails: nothing comes out of a connection's task; a surprise is logged and the mails it had claimed become ``unknown``.
 """
 

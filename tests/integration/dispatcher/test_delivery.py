@@ -120,7 +120,7 @@ async def test_dispatcher_each_kind_of_receiver_gives_its_state(world: World) ->
     """Accepted, refused, greylisted, lost after the dot, null MX, NXDOMAIN, SERVFAIL: each row says what is known."""
     service = world.start()
     await world.batch()
-    await eventually(lambda: world.states(), lambda states: not {"due", "claimed"} & set(states.values()))
+    await eventually(world.states, lambda states: not {"due", "claimed"} & set(states.values()))
     assert await world.states() == {
         "one@ok.example": "accepted",
         "two@ok.example": "accepted",
@@ -155,7 +155,7 @@ async def test_dispatcher_same_batch_five_times_sends_once(world: World) -> None
     """Redelivered and duplicated batches meet the gate: every recipient gets one transaction."""
     world.start()
     await world.batch(copies=5)
-    await eventually(lambda: world.states(), lambda states: not {"due", "claimed"} & set(states.values()))
+    await eventually(world.states, lambda states: not {"due", "claimed"} & set(states.values()))
     await eventually(
         lambda: world.broker.depth([dispatch_queue("main", "other-0")]), lambda depth: not any(depth.values())
     )
@@ -166,13 +166,13 @@ async def test_dispatcher_greylisted_mail_is_accepted_at_the_second_attempt(worl
     """A deferred row has its next time, and the attempt after it is accepted and counted as such."""
     world.start()
     await world.batch()
-    await eventually(lambda: world.states(), lambda states: not {"due", "claimed"} & set(states.values()))
+    await eventually(world.states, lambda states: not {"due", "claimed"} & set(states.values()))
     due = await world.pool.fetchrow("SELECT next_attempt_at, reason FROM messages WHERE address_key = 'a@grey.example'")
     assert due is not None
     assert due["next_attempt_at"] is not None
     assert due["reason"] == "greylisted"
     await world.batch(attempt=1)
-    await eventually(lambda: world.states(), lambda states: states["a@grey.example"] == "accepted")
+    await eventually(world.states, lambda states: states["a@grey.example"] == "accepted")
     async with world.pool.acquire() as connection:
         assert (await read_counters(connection, world.campaign_id))["accepted_after_retry"] == 1
 
@@ -183,7 +183,7 @@ async def test_dispatcher_undecodable_batch_is_parked(world: World) -> None:
     await world.broker.publish([Outgoing(DISPATCH, "main.other-0", b"\x00garbage")])
     await world.batch()
     await eventually(lambda: world.broker.depth([PARKED_QUEUE]), lambda depth: depth[PARKED_QUEUE] == 1)
-    await eventually(lambda: world.states(), lambda states: states["one@ok.example"] == "accepted")
+    await eventually(world.states, lambda states: states["one@ok.example"] == "accepted")
 
 
 async def test_dispatcher_without_its_source_ip_does_not_start(world: World) -> None:
@@ -198,7 +198,7 @@ async def test_dispatcher_failures_go_to_the_bounce_service_through_the_outbox(w
     """Bounced rows and only they are in the outbox as delivery events, written with the outcome."""
     world.start()
     await world.batch()
-    await eventually(lambda: world.states(), lambda states: not {"due", "claimed"} & set(states.values()))
+    await eventually(world.states, lambda states: not {"due", "claimed"} & set(states.values()))
     rows = await world.pool.fetch("SELECT routing_key FROM outbox WHERE exchange = 'hayabin.events'")
     assert rows
     assert {row["routing_key"] for row in rows} == {"delivery"}
