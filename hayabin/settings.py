@@ -11,6 +11,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from hayabin.domain.token import TokenKey, TokenRing
+
 
 class Fragment(BaseSettings):
     """Base of all settings."""
@@ -52,6 +54,15 @@ class TokenSettings(Fragment):
     """The secret under tracking, unsubscribe and return-path tokens."""
 
     token_secret: Secret32
+
+
+TOKEN_KEY_ID = 1
+"""The number that tokens name the secret by; a rotation will bring a second one beside it."""
+
+
+def token_ring(settings: TokenSettings) -> TokenRing:
+    """The ring that every service makes of the secret, so that each reads what the others issue."""
+    return TokenRing((TokenKey(TOKEN_KEY_ID, secret_bytes(settings.token_secret)),), active=TOKEN_KEY_ID)
 
 
 class SealingSettings(Fragment):

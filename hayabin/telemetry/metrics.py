@@ -41,9 +41,11 @@ LANE_POSTPONED = Counter("hayabin_lane_postponed_messages", "Rows given back una
 # --- tracker
 ENGAGEMENTS = Counter("hayabin_tracker_events", "Opens, clicks and unsubscribes taken", ["kind"])
 EVENTS_LOST = Counter("hayabin_tracker_events_lost", "Events answered while the belt could not take them", ["kind"])
+EVENTS_WAITING = Gauge("hayabin_tracker_events_waiting", "Events that the belt has not confirmed yet")
 
 # --- bounce
 INBOUND = Counter("hayabin_bounce_inbound", "Inbound mails by what they turned out to be", ["kind"])
+INBOUND_REFUSED = Counter("hayabin_bounce_refused", "What the inbound SMTP server turned away, by reason", ["reason"])
 QUARANTINED = Counter("hayabin_bounce_quarantined", "Inbound mails that changed nothing, by reason", ["reason"])
 
 # --- api

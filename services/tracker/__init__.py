@@ -1,0 +1,1 @@
+"""The tracker: opens, clicks and unsubscribes by HTTP, and their way over the belt into Postgres."""

@@ -1,0 +1,52 @@
+"""The answers of the tracker, with the header fields that each of them has.
+
+Promises: no answer is stored by a cache, sets a cookie, tells other sites the address (which holds the token) or may be
+shown in a frame; a page runs nothing and loads nothing, its style is allowed by its hash.
+"""
+
+import base64
+from typing import Final
+
+from starlette.responses import Response
+
+PIXEL: Final = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
+"""A transparent GIF of one pixel, 43 bytes."""
+
+RETRY_AFTER_S: Final = "10"
+_HEADERS: Final = {
+    "Cache-Control": "no-store, private",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex, nofollow",
+}
+_PAGE_HEADERS: Final = {
+    **_HEADERS,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "interest-cohort=()",
+    "Vary": "Accept-Language",
+    "X-Frame-Options": "DENY",
+}
+
+
+def pixel(status: int) -> Response:
+    """The pixel; a wrong token gets it too, so that a broken image is never seen."""
+    return Response(PIXEL, status, _HEADERS, "image/gif")
+
+
+def redirect(location: str) -> Response:
+    """A redirect to ``location``, which must be safe in a header field."""
+    return Response(b"", 302, {**_HEADERS, "Location": location})
+
+
+def text(status: int, body: str) -> Response:
+    """Plain text, for machines."""
+    headers = {**_HEADERS, "Retry-After": RETRY_AFTER_S} if status == 503 else _HEADERS
+    return Response(body, status, headers, "text/plain")
+
+
+def page(status: int, html: str, policy: str, language: str) -> Response:
+    """An HTML page under the Content-Security-Policy ``policy``."""
+    headers = {**_PAGE_HEADERS, "Content-Security-Policy": policy, "Content-Language": language}
+    if status == 503:
+        headers["Retry-After"] = RETRY_AFTER_S
+    return Response(html, status, headers, "text/html")
