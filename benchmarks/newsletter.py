@@ -44,8 +44,9 @@ def newsletter() -> CompiledTemplate:
         "<h1>{{ name }} 様</h1><p>{{ company }} {{ department }} {{ title }} ({{ city }})</p>"
         "<p>プラン {{ plan }}・{{ points }} ポイント・クーポン {{ coupon }}(期限 {{ expires }})</p>"
         "{% if rank == 'gold' %}<p>ゴールド会員の特典をご用意しました。</p>{% endif %}"
-        "<p>{{ shop }} の {{ manager }} です。前回は {{ last_item }} をありがとうございました。{{ visits }} 回目のご来店を"
-        "お待ちしています。</p><ul>{% for item in items %}<li>{{ item.name }} — {{ item.price }} 円。{{ item.note }}</li>"
+        "<p>{{ shop }} の {{ manager }} です。前回は {{ last_item }} をありがとうございました。{{ visits }} 回目を"
+        "お待ちしています。</p><ul>{% for item in items %}"
+        "<li>{{ item.name }} — {{ item.price }} 円。{{ item.note }}</li>"
         f"{{% endfor %}}</ul>{sections}"
         '<p><a href="https://shop.example/">オンラインショップ</a> <a href="https://shop.example/shops">店舗一覧</a></p>'
         '<p>{{ email }} 宛にお送りしています。<a href="{{ unsubscribe_url }}">配信停止</a></p>'
