@@ -12,11 +12,15 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from hayabin.domain.message import MessageState
 from hayabin.telemetry import metrics
+from services.bounce.match import FactKind, UnmatchedReason
 
 SCRAPED = frozenset({"job", "instance", "namespace", "pod", "service", "app_kubernetes_io_component", "hayabin_pool"})
 """Labels that the scrape adds (the chart's ServiceMonitor, Prometheus itself)."""
 FOREIGN = {"up": SCRAPED}
-VALUES = {("hayabin_outcomes_total", "state"): {state.value for state in MessageState}}
+VALUES = {
+    ("hayabin_outcomes_total", "state"): {state.value for state in MessageState},
+    ("hayabin_bounce_inbound_total", "kind"): {kind.value for kind in (*FactKind, *UnmatchedReason)},
+}
 
 
 def exported() -> dict[str, frozenset[str]]:

@@ -114,6 +114,17 @@ CASES = [
         },
     ),
     Case(
+        "complaints-high",
+        {
+            'hayabin_bounce_inbound_total{kind="complaint"}': "0+1x100",
+            'hayabin_outcomes_total{state="accepted",provider="gmail"}': RATE_60,
+        },
+        {
+            'hayabin_bounce_inbound_total{kind="complaint"}': "0+1x100",
+            'hayabin_outcomes_total{state="accepted",provider="gmail"}': "0+600x100",
+        },
+    ),
+    Case(
         "requeue-storm",
         {'hayabin_requeued_messages_total{queue="q",reason="r"}': "0+120x100"},
         {'hayabin_requeued_messages_total{queue="q",reason="r"}': "0+6x100"},

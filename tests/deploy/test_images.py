@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,32 +110,24 @@ def test_build_without_a_service_ends_with_what_to_give() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_image_can_import_all_that_its_processes_run(service: str, tmp_path: Path) -> None:
-    """With the image's files alone, and no distribution but the locked ones, the entry modules of the chart import."""
+def test_image_can_import_every_module_it_holds(service: str, tmp_path: Path) -> None:
+    """With the image's files alone and its locked distributions alone: the entry modules, and what is imported late."""
     build_files(FINAL, service, ROOT, tmp_path)
+    app = tmp_path / "app"
+    own = [
+        ".".join(p.relative_to(app).with_suffix("").parts)
+        for p in sorted((app / "services" / service).rglob("*.py"))
+        if p.name != "__init__.py"
+    ]
 
-    loaded = _import_in(tmp_path, service, f"services.{service}.main", "hayabin.database.migrate")
+    loaded = _import_in(tmp_path, service, f"services.{service}.main", "hayabin.database.migrate", *own)
 
-    assert loaded["hayabin"] == str(tmp_path / "app" / "hayabin" / "__init__.py")
+    assert loaded["hayabin"] == str(app / "hayabin" / "__init__.py")
     assert {name.split(".")[1] for name in loaded["services"]} == {service}
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_image_can_import_every_module_it_holds(service: str, tmp_path: Path) -> None:
-    """A module that is imported late (a migration, a rarely used path) has its dependencies too."""
-    build_files(FINAL, service, ROOT, tmp_path)
-    app = tmp_path / "app"
-    modules = [
-        ".".join(p.relative_to(app).with_suffix("").parts)
-        for p in sorted((app / "services" / service).rglob("*.py"))
-        if p.name != "__init__.py" and "migrations" not in p.parts
-    ]
-
-    _import_in(tmp_path, service, *modules)
-
-
 def test_distribution_that_is_not_locked_is_not_importable_in_the_emulation(tmp_path: Path) -> None:
-    """The two tests above can fail: the dispatcher's image has no FastAPI, whatever is installed here."""
+    """The test above can fail: the dispatcher's image has no FastAPI, whatever is installed here."""
     build_files(FINAL, "dispatcher", ROOT, tmp_path)
     assert importlib.metadata.version("fastapi")
 
@@ -155,7 +148,7 @@ def test_processes_of_the_chart_are_modules_of_their_images(tmp_path: Path) -> N
             assert (root / "app" / Path(*module.split("."))).with_suffix(".py").is_file()
 
 
-def _import_in(root: Path, service: str, *modules: str) -> dict[str, object]:
+def _import_in(root: Path, service: str, *modules: str) -> dict[str, Any]:
     """Import modules as the image would: its files on the path, its lock's distributions, nothing else.
 
     Raises:
@@ -176,5 +169,5 @@ def _import_in(root: Path, service: str, *modules: str) -> dict[str, object]:
     )
     if ran.returncode:
         raise ImportError("\n".join(ran.stderr.splitlines()[-8:]))
-    loaded: dict[str, object] = json.loads(ran.stdout)
+    loaded: dict[str, Any] = json.loads(ran.stdout)
     return loaded
