@@ -10,7 +10,6 @@ import html
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from minijinja import Environment, TemplateError, safe
@@ -20,6 +19,7 @@ from hayabin.content.destination import is_destination, write_destination
 from hayabin.content.environment import HTML_PART, SUBJECT_PART, TEXT_PART, make_environment
 from hayabin.content.filters import ValueMissing
 from hayabin.content.merge_values import plain_values
+from hayabin.domain.campaign import MergePolicy
 from hayabin.domain.errors import PermanentFailure
 
 FUEL_DEFAULT = 200_000
@@ -31,17 +31,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _UNDEFINED = re.compile(r"`(.+)` is undefined", re.DOTALL)
 _UNSEEN = re.compile(r"[\x00-\x20\x7f]+")
 _LEFT_ALONE = re.compile(r"(?:mailto:|tel:|sms:|#)", re.IGNORECASE)
-
-
-class MergePolicy(StrEnum):
-    """What a campaign does about a recipient who lacks a field."""
-
-    FALLBACK = "fallback"
-    """Send with an empty text in its place."""
-    SKIP = "skip"
-    """Do not send to this recipient."""
-    BLOCK = "block"
-    """Stop the campaign for a person to look at."""
 
 
 class RenderFailure(PermanentFailure):

@@ -14,10 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from hayabin.content.compile import CompiledTemplate
-from hayabin.content.render import MergePolicy, Renderer
+from hayabin.content.compiled import CompiledTemplate
+from hayabin.content.render import Renderer
 from hayabin.database.engine import Connection, Pool
 from hayabin.database.sealing import SealBroken, unseal
+from hayabin.domain.campaign import MergePolicy
 from hayabin.domain.errors import PoisonMessage
 from services.renderer.dkim import DkimSigner
 

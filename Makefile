@@ -1,0 +1,46 @@
+# A clean clone needs no other instruction: `make help`.
+SHELL := /bin/bash
+BENCH ?= pipeline
+PYTHON ?= python3
+VENV := .venv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check bench proto lock migrate clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 12
+
+setup: ## Everything for development, into .venv
+	@scripts/setup dev
+
+demo: ## Set up, run the whole story on embedded parts, print the report
+	@scripts/setup standalone
+	@$(VENV)/bin/hayabin demo
+
+up: ## Set up, start everything on embedded parts and stay; Ctrl-C stops it, the data stays
+	@scripts/setup standalone
+	@$(VENV)/bin/hayabin up
+
+test: ## All checks and tests (root or sudo: installs RabbitMQ and PostgreSQL from Debian where missing)
+	@scripts/test
+
+check: ## The static checks alone
+	@scripts/setup dev
+	@scripts/check
+
+bench: ## A benchmark: make bench BENCH=pipeline|render|smtp_client; writes benchmarks/out/
+	@scripts/debian-packages rabbitmq-server postgresql postfix
+	@scripts/setup dev
+	@$(VENV)/bin/python benchmarks/$(BENCH).py
+
+proto: ## Generate hayabin/contracts from proto/
+	@$(VENV)/bin/python scripts/proto.py
+
+lock: ## Compile requirements/*.txt again from pyproject.toml
+	@scripts/lock
+
+migrate: ## Bring the database of HAYABIN_DATABASE_URL to the newest schema
+	@$(VENV)/bin/python -m hayabin.database.migrate
+
+clean: ## Remove what was made here (.venv, node_modules, caches); .hayabin stays
+	@rm -rf $(VENV) node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
