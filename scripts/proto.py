@@ -54,9 +54,7 @@ def write(expected: dict[str, str], target: Path) -> None:
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Generate the contracts' Python code from proto/.")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 if the committed code differs"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the committed code differs")
     check = parser.parse_args().check
     expected = generate(SOURCES)
     if not check:
