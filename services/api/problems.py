@@ -1,0 +1,135 @@
+"""Errors as RFC 9457 problems.
+
+Promises: every answer that is no success is ``application/problem+json`` with a stable ``type``; what is our fault (the
+database is away, a bug) is 5xx, never 4xx, and says nothing of the inside.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from opentelemetry import trace
+from starlette.exceptions import HTTPException
+
+from hayabin.database.launch import CampaignMissing, EmptyAudience
+from hayabin.domain.campaign import IllegalTransition
+from hayabin.telemetry.logging import get_logger
+
+MEDIA_TYPE = "application/problem+json"
+_AWAY = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+
+
+class Problem(Exception):
+    """An answer that is an error; ``slug`` is the last part of its ``type``."""
+
+    def __init__(
+        self,
+        status: int,
+        slug: str,
+        detail: str,
+        *,
+        errors: Sequence[dict[str, Any]] = (),
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Say what is wrong and what to do."""
+        super().__init__(detail)
+        self.status = status
+        self.slug = slug
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = headers or {}
+
+
+def not_found(what: str) -> Problem:
+    """404: it is not there, or it is another tenant's."""
+    return Problem(404, "not-found", f"There is no such {what}.")
+
+
+def answer(request: Request, problem: Problem) -> Response:
+    """The problem as a response."""
+    body: dict[str, Any] = {
+        "type": f"/problems/{problem.slug}",
+        "title": problem.slug.replace("-", " ").capitalize(),
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": request.url.path,
+    }
+    if problem.errors:
+        body["errors"] = problem.errors
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        body["trace_id"] = format(context.trace_id, "032x")
+    return Response(orjson.dumps(body), status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers)
+
+
+def _from_validation(error: RequestValidationError) -> Problem:
+    errors = []
+    for item in error.errors():
+        where, *path = item["loc"]
+        pointer = "#/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
+        errors.append({"pointer": pointer if where == "body" else f"{where}:{'/'.join(map(str, path))}",
+                       "message": item["msg"]})  # fmt: skip
+    return Problem(422, "invalid-request", "The request does not have the form that is documented.", errors=errors)
+
+
+def _from_http(error: HTTPException) -> Problem:
+    slugs = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "unsupported-media-type"}
+    detail = {404: "There is nothing at this address.", 405: "This address does not know that method."}
+    return Problem(
+        error.status_code,
+        slugs.get(error.status_code, "bad-request"),
+        detail.get(error.status_code, str(error.detail)),
+        headers=dict(error.headers or {}),
+    )
+
+
+def translate(error: Exception) -> Problem:
+    """What an exception is to the outside."""
+    match error:
+        case Problem():
+            return error
+        case RequestValidationError():
+            return _from_validation(error)
+        case HTTPException():
+            return _from_http(error)
+        case CampaignMissing():
+            return not_found("campaign")
+        case EmptyAudience():
+            return Problem(422, "empty-audience", "Nobody on the list is subscribed: there is nobody to send to.")
+        case IllegalTransition():
+            return Problem(
+                409, "wrong-state", f"The campaign is {error.current}; it cannot become {error.following} from there."
+            )
+        case asyncpg.DataError():
+            return Problem(422, "invalid-request", "A value cannot be stored: it has characters that no text may have.")
+        case _ if isinstance(error, _AWAY):
+            get_logger().warning("dependency_away", error=repr(error))
+            return Problem(
+                503, "unavailable", "The database is not available just now. Try again.", headers={"Retry-After": "2"}
+            )
+        case _:
+            get_logger().error("request_failed", error=repr(error), exc_info=error)
+            return Problem(500, "internal-error", "This is our fault, and it was logged. Try again later.")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of ``app`` by this module."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return answer(request, translate(error))
+
+    for kind in (Problem, RequestValidationError, HTTPException, CampaignMissing, EmptyAudience, IllegalTransition):
+        app.add_exception_handler(kind, handle)
+    app.add_exception_handler(Exception, handle)

@@ -1,0 +1,1 @@
+"""Operations under /v1, one file for each resource."""

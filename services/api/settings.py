@@ -1,0 +1,21 @@
+"""Settings of the API."""
+
+from pydantic import Field
+
+from hayabin.settings import (
+    BrokerSettings,
+    DatabaseSettings,
+    ProcessSettings,
+    PublicSettings,
+    SealingSettings,
+    TokenSettings,
+)
+
+
+class ApiSettings(DatabaseSettings, BrokerSettings, TokenSettings, SealingSettings, PublicSettings, ProcessSettings):
+    """What ``serve`` needs."""
+
+    http_host: str = "0.0.0.0"
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    dns_servers: str = ""
+    """``ip`` or ``ip:port``, separated by commas, for the check of domains; the system's resolvers when empty."""

@@ -1,0 +1,44 @@
+"""The command ``hayabin``: demo, up, admin. Sub-commands are imported when they are asked for."""
+
+import importlib
+import sys
+
+import click
+
+_COMMANDS = {
+    "demo": ("services.standalone.demo", "demo_command"),
+    "up": ("services.standalone.up", "up_command"),
+    "admin": ("services.api.admin", "admin"),
+}
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported on demand, so that ``--help`` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """The command of that name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.command(cls=Lazy)
+@click.version_option("0.1.0", prog_name="hayabin")
+def hayabin() -> None:
+    """Hayabin (早便): the bulk email delivery system that a company runs itself."""
+
+
+def main() -> int:
+    """Entry of the command."""
+    hayabin(prog_name="hayabin")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
