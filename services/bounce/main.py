@@ -4,6 +4,8 @@ Promises: on SIGTERM no connection is taken any more, mails in hand come to thei
 or go back to the belt.
 """
 
+import asyncio
+
 from hayabin.broker import Broker, Subscription, connect
 from hayabin.broker.topology import EVENTS_BOUNCE, EVENTS_DELIVERY, events_queue
 from hayabin.database.engine import Database, Pool
@@ -25,6 +27,8 @@ GRACE_S = 10.0
 
 async def serve(process: Process, settings: BounceSettings) -> None:
     """Run until told to stop."""
+    started = asyncio.Event()
+    process.ready("started", lambda: _is_set(started))  # before anything else: without a check a process is ready
     async with (
         Database(settings.database_url.get_secret_value(), name="bounce", size=POOL_SIZE) as database,
         connect(settings.broker_url.get_secret_value(), name=process.instance) as broker,
@@ -37,6 +41,7 @@ async def serve(process: Process, settings: BounceSettings) -> None:
         process.ready("broker", broker.healthy)
         process.ready("database", lambda: database.pool.fetchval("SELECT true"))
         process.ready("smtp", lambda: _listening(server))
+        started.set()
         get_logger().info("bounce_started", port=port)
         await process.stopping.wait()
         await server.stop(min(GRACE_S, process.drain_timeout_s / 2))
@@ -54,6 +59,10 @@ async def _subscribe(
         await broker.consume(events_queue(EVENTS_BOUNCE), reports, prefetch=prefetch),
         await broker.consume(events_queue(EVENTS_DELIVERY), refusals, prefetch=prefetch),
     )
+
+
+async def _is_set(event: asyncio.Event) -> bool:
+    return event.is_set()
 
 
 async def _listening(server: InboundServer) -> bool:

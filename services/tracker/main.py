@@ -31,6 +31,8 @@ POOL_SIZE = 8
 
 async def serve(process: Process, settings: TrackerSettings) -> None:
     """Run until told to stop."""
+    # Before anything else: without a check a process is ready.
+    process.ready("http", lambda: _is_listening(settings.http_host, settings.http_port))
     async with (
         Database(settings.database_url.get_secret_value(), name="tracker", size=POOL_SIZE) as database,
         connect(settings.broker_url.get_secret_value(), name=process.instance) as broker,
@@ -54,6 +56,15 @@ async def serve(process: Process, settings: TrackerSettings) -> None:
             part.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await part
+
+
+async def _is_listening(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except ConnectionError:
+        return False
+    writer.close()
+    return True
 
 
 def build(settings: TrackerSettings, ring: TokenRing, pool: Pool, belt: EventBelt) -> Starlette:
