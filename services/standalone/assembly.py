@@ -19,10 +19,11 @@ import httpx
 from hayabin.database.migrate import upgrade
 from services.standalone import postgres
 from services.standalone.child import ChildSpec
-from services.standalone.environment import PORTS, SERVICES, WAVES, Plan, environment_of
+from services.standalone.environment import PORTS, SERVICES, TRACES, WAVES, Plan, environment_of
 from services.standalone.kept import keep_ports, keep_secrets
 from services.standalone.places import Places, hold, open_places
 from services.standalone.reach import ServerUser, remove_data
+from services.standalone.seed import create_pool
 from services.standalone.settings import StandaloneSettings
 from services.standalone.supervisor import Report, Supervisor
 
@@ -39,30 +40,33 @@ class Running:
 
 
 @asynccontextmanager
-async def running(root: Path, report: Report, *, fresh: bool) -> AsyncIterator[Running]:
-    """Everything, for the length of the block; ``fresh`` removes what earlier runs left in the folder."""
+async def running(
+    root: Path, report: Report, *, fresh: bool = False, hurry: asyncio.Event | None = None
+) -> AsyncIterator[Running]:
+    """Database, sandbox and services, for the length of the block.
+
+    ``fresh`` removes what earlier runs left in the folder; ``hurry`` makes the stop an immediate one.
+    """
     places = open_places(root)
     with hold(places):
         if fresh:
             empty(places)
-            places = open_places(root)
+            open_places(root)
         secrets = keep_secrets(places.secrets)
         ports = keep_ports(places.ports, PORTS)
         report("preparing the database")
         server = await postgres.prepare(places, ports["postgres"], secrets.database_password)
         plan = Plan(places, secrets, ports, server.url(), StandaloneSettings())
-        async with Supervisor(report) as supervisor:
+        (places.logs / TRACES).unlink(missing_ok=True)
+        async with Supervisor(report, hurry) as supervisor:
             await supervisor.start([server.child(places.logs / "postgres.log")])
             await postgres.create_database(server)
             await asyncio.to_thread(upgrade, plan.database_url)
+            await create_pool(plan.database_url)
+            report(f"starting {len(SERVICES)} processes: {', '.join(SERVICES)}")
+            async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+                await supervisor.start([service_child(service, plan, client) for service in SERVICES])
             yield Running(plan, supervisor)
-
-
-async def start_services(run: Running, report: Report) -> None:
-    """Start the sandbox and the services side by side; returns when each is ready."""
-    report(f"starting {len(SERVICES)} processes: {', '.join(SERVICES)}")
-    async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
-        await run.supervisor.start([service_child(service, run.plan, client) for service in SERVICES])
 
 
 def service_child(service: str, plan: Plan, client: httpx.AsyncClient) -> ChildSpec:

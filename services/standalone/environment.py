@@ -6,6 +6,7 @@ mail goes to the sandbox's port, resolved by the sandbox's DNS, so none of it ca
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from services.standalone.kept import Secrets
 from services.standalone.places import Places
@@ -31,6 +32,8 @@ PORTS: Mapping[str, int] = {
 }  # fmt: skip
 """Every port of a run with the one that is preferred, 0 for none."""
 
+TRACES = "traces.jsonl"
+POLICIES = Path(__file__).parent / "sandbox" / "policies"
 POOL = "demo"
 SOURCES = ("127.0.0.11=mta1.hayabin.example", "127.0.0.12=mta2.hayabin.example")
 RETURN_PATH_DOMAIN = "return.hayabin.example"
@@ -78,7 +81,7 @@ def _of_all(service: str, plan: Plan) -> dict[str, str]:
         "LOG_LEVEL": plan.settings.log_level,
         "OTLP_ENDPOINT": plan.settings.otlp_endpoint,
         "TRACE_SAMPLE_RATIO": str(plan.settings.trace_sample_ratio),
-        "TRACE_FILE": str(plan.places.logs / "traces.jsonl"),
+        "TRACE_FILE": str(plan.places.logs / TRACES),
         "DRAIN_TIMEOUT_S": str(DRAIN_TIMEOUT_S),
     }
 
@@ -96,6 +99,7 @@ def _of(service: str, plan: Plan) -> dict[str, str]:
                 "SMTP_PORT": str(ports["smtp"]),
                 "ALLOW_PRIVATE_MX": "true",
                 "RETRY_DELAYS_S": RETRY_DELAYS_S,
+                "POLICY_DIR": str(POLICIES),
             }
         case "bounce":
             return {"BOUNCE_HOST": "127.0.0.1", "BOUNCE_PORT": str(ports["bounce"])}

@@ -27,10 +27,9 @@ Report = Callable[[str], None]
 class Supervisor:
     """Use as ``async with Supervisor(print) as supervisor``: the end of the block stops everything."""
 
-    def __init__(self, report: Report) -> None:
-        """Tell ``report`` about children that die, in sentences for people."""
-        self.hurry = asyncio.Event()
-        """Set to kill instead of waiting for drains."""
+    def __init__(self, report: Report, hurry: asyncio.Event | None = None) -> None:
+        """Tell ``report`` about children that die, in sentences; ``hurry`` is set to kill instead of waiting."""
+        self._hurry = hurry or asyncio.Event()
         self._report = report
         self._children: dict[str, Child] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
@@ -77,7 +76,7 @@ class Supervisor:
         self._watchers.clear()
         for wave in sorted({child.spec.wave for child in self._children.values()}):
             members = [child for child in self._children.values() if child.spec.wave == wave]
-            in_time = await asyncio.gather(*(child.stop(self.hurry) for child in members))
+            in_time = await asyncio.gather(*(child.stop(self._hurry) for child in members))
             for child, orderly in zip(members, in_time, strict=True):
                 if not orderly:
                     self._report(f"{child.spec.name} did not stop in time and was killed")
