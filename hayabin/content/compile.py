@@ -27,6 +27,7 @@ from hayabin.content.syntax import Piece, PieceKind, SyntaxBroken, line_of, spli
 SOURCE_MAX_BYTES = 1024 * 1024
 COMPILED_MAX_CHARS = 1024 * 1024
 SUBJECT_MAX_CHARS = 2000
+TAGS_MAX = 40_000
 MJML_ELEMENTS_FACTOR = 8
 """HTML elements that one element of MJML becomes, at most."""
 
@@ -112,6 +113,8 @@ def _html_and_text(
     kind: TemplateKind, source: str, pieces: list[Piece], book: LinkBook, *, with_text: bool
 ) -> tuple[str, str]:
     """The HTML part, and the text part written from it if asked for."""
+    if source.count("<") > TAGS_MAX:
+        raise TemplateInvalid([TemplateProblem(1, None, "/source", f"more than {TAGS_MAX} tags")])
     protected = ProtectedSource(source, pieces, markup=True)
     markup = _mjml_markup(protected) if kind is TemplateKind.MJML else _html_markup(protected)
     anchors = find_anchors(protected, markup, book)
@@ -132,7 +135,10 @@ def _mjml_markup(protected: ProtectedSource) -> str:
             return made
         problems = made
     raise TemplateInvalid(
-        [TemplateProblem(protected.line(found.offset), None, "/source", found.message) for found in problems]
+        [
+            TemplateProblem(protected.line(found.offset), None, "/source", found.message)
+            for found in problems[: TemplateInvalid.MAX_PROBLEMS]
+        ]
     )
 
 
@@ -176,12 +182,18 @@ def _fields(parts: dict[str, str]) -> frozenset[str]:
 
 
 def _check_compiled(compiled: CompiledTemplate) -> None:
-    """Let minijinja parse what rendering will parse; what markup tools broke is an error to the author, not to a send."""
+    """Let minijinja parse what rendering will parse: what markup tools broke is told to its author."""
     environment = make_environment("strict")
-    for part, source in ((SUBJECT_PART, compiled.subject), (HTML_PART, compiled.html or ""), (TEXT_PART, compiled.text)):
+    for part, source in (
+        (SUBJECT_PART, compiled.subject),
+        (HTML_PART, compiled.html or ""),
+        (TEXT_PART, compiled.text),
+    ):
         pointer = "/subject" if part == SUBJECT_PART else "/source"
         if len(source) > COMPILED_MAX_CHARS:
-            raise TemplateInvalid([TemplateProblem(1, None, pointer, f"more than {COMPILED_MAX_CHARS} characters of mail")])
+            raise TemplateInvalid(
+                [TemplateProblem(1, None, pointer, f"more than {COMPILED_MAX_CHARS} characters of mail")]
+            )
         try:
             environment.add_template(part, source)
         except TemplateError as error:

@@ -91,7 +91,9 @@ class CompiledTemplate:
         """
         values = json.loads(stored) if isinstance(stored, (str, bytes)) else stored
         try:
-            links = tuple(Link(int(link["number"]), str(link["url"]), bool(link["dynamic"])) for link in values["links"])
+            links = tuple(
+                Link(int(link["number"]), str(link["url"]), bool(link["dynamic"])) for link in values["links"]
+            )
             html = values["html"]
             template = cls(
                 TemplateKind(values["kind"]),

@@ -1,6 +1,6 @@
 """How the destination of a dynamic link travels in the link itself: ``?u=<base64url of the URL>&m=<mac>``.
 
-Promises: ``read_destination`` gives back what ``write_destination`` took; whether it was ours to send is the MAC's word.
+Promises: ``read_destination`` gives back what ``write_destination`` took; whether it was ours is for the MAC to say.
 Fails: ``ValueError`` for what is not base64url of an ``http`` or ``https`` URL within bounds.
 """
 

@@ -1,7 +1,7 @@
 """The filters that templates may use: a chosen part of minijinja's own, and ours.
 
-Promises: each costs time and memory in proportion to its input, so that fuel bounds a render; ours take plain values and
-give the same answer everywhere (no locale, no clock).
+Promises: each costs time and memory in proportion to its input, so that fuel bounds a render; ours take plain values
+and give the same answer everywhere (no locale, no clock).
 Fails: ``ValueError`` where a value is not what the filter is for; the renderer turns it into ``RenderFailed``.
 """
 
@@ -12,9 +12,9 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 BUILT_IN_FILTERS = frozenset(
-    "abs batch bool capitalize count d default e escape first float format groupby int join last length lines list lower "
-    "map max min pluralize reject rejectattr replace reverse round safe select selectattr slice sort split string "
-    "striptags sum title trim truncate unique upper urlencode wordwrap".split()
+    "abs batch bool capitalize count d default e escape first float format groupby int join last length lines list "  # noqa: SIM905 - reads as words
+    "lower map max min pluralize reject rejectattr replace reverse round safe select selectattr slice sort split "
+    "string striptags sum title trim truncate unique upper urlencode wordwrap".split()
 )
 """Kept of minijinja's. Not kept: what builds copies of copies without paying fuel (chain, zip, tojson, pprint …), and
 what reaches into Python objects (attr)."""
@@ -22,7 +22,7 @@ what reaches into Python objects (attr)."""
 REMOVED_FILTERS = ("attr", "chain", "dictsort", "filesizeformat", "indent", "items", "pprint", "tojson", "zip")
 
 TESTS = frozenset(
-    "boolean defined divisibleby endingwith eq equalto even false float ge greaterthan gt in integer iterable le "
+    "boolean defined divisibleby endingwith eq equalto even false float ge greaterthan gt in integer iterable le "  # noqa: SIM905 - reads as words
     "lessthan lower lt mapping ne none number odd sameas sequence startingwith string true undefined upper".split()
 )
 
@@ -36,7 +36,7 @@ _DAYS_LONG = {
     "ja": ("月曜日", "火曜日", "水曜日", "木曜日", "金曜日", "土曜日", "日曜日"),
 }
 _MONTHS = {
-    "en": tuple("January February March April May June July August September October November December".split()),
+    "en": tuple("January February March April May June July August September October November December".split()),  # noqa: SIM905 - reads as words
     "ja": tuple(f"{month}月" for month in range(1, 13)),
 }
 _NUMBER_MAX_CHARS = 40
@@ -58,27 +58,21 @@ def format_date(value: Any, form: str = "%Y-%m-%d", language: str = "en") -> str
     if language not in _DAYS:
         raise ValueError(f"dates are written in en or ja, not {language!r}")
     moment = _moment(str(value))
+    texts = {
+        "Y": f"{moment.year:04d}", "%": "%",
+        "a": _DAYS[language][moment.weekday()], "A": _DAYS_LONG[language][moment.weekday()],
+        "b": _MONTHS[language][moment.month - 1][:3], "B": _MONTHS[language][moment.month - 1],
+    }  # fmt: skip
+    numbers = {
+        "y": moment.year % 100, "m": moment.month, "d": moment.day,
+        "H": moment.hour, "M": moment.minute, "S": moment.second,
+    }  # fmt: skip
 
     def fill(match: re.Match[str]) -> str:
         directive = match.group(1)
-        match directive.lstrip("-"):
-            case "Y":
-                return f"{moment.year:04d}"
-            case "a":
-                return _DAYS[language][moment.weekday()]
-            case "A":
-                return _DAYS_LONG[language][moment.weekday()]
-            case "b":
-                return _MONTHS[language][moment.month - 1][:3]
-            case "B":
-                return _MONTHS[language][moment.month - 1]
-            case "%":
-                return "%"
-        numbers = {
-            "y": moment.year % 100, "m": moment.month, "d": moment.day,
-            "H": moment.hour, "M": moment.minute, "S": moment.second,
-        }  # fmt: skip
-        number = numbers[directive[-1]]
+        number = numbers.get(directive[-1])
+        if number is None:
+            return texts[directive[-1]]
         return str(number) if directive.startswith("-") else f"{number:02d}"
 
     return _DIRECTIVE.sub(fill, form)

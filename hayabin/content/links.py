@@ -116,9 +116,7 @@ def is_tracked(protected: ProtectedSource, url: str) -> bool:
     if first is None or head.strip():
         return False
     piece = protected.piece(first)
-    is_system = (
-        piece.kind is PieceKind.OUTPUT and bool(piece.tokens) and piece.tokens[0].text in SYSTEM_FIELDS
-    )
+    is_system = piece.kind is PieceKind.OUTPUT and bool(piece.tokens) and piece.tokens[0].text in SYSTEM_FIELDS
     return not is_system
 
 
@@ -135,7 +133,11 @@ def _is_closed(protected: ProtectedSource, url: str) -> bool:
 
 def rewrite_html(protected: ProtectedSource, markup: str, anchors: dict[int, Anchor]) -> str:
     """The HTML part as a template: links rewritten, open pixel before ``</body>``, syntax restored."""
-    edits = [(anchor.start, anchor.end, _html_url(protected, markup, anchor)) for anchor in anchors.values() if anchor.link]
+    edits = [
+        (anchor.start, anchor.end, _html_url(protected, markup, anchor, anchor.link))
+        for anchor in anchors.values()
+        if anchor.link
+    ]
     body_ends = [t.start for t in read_markup(markup) if t.kind is TokenKind.END and t.name == "body"]
     place = body_ends[-1] if body_ends else len(markup)
     edits.append((place, place, OPEN_PIXEL))
@@ -146,10 +148,10 @@ def rewrite_html(protected: ProtectedSource, markup: str, anchors: dict[int, Anc
     return "".join([*parts, protected.restore(markup[position:])])
 
 
-def _html_url(protected: ProtectedSource, markup: str, anchor: Anchor) -> str:
+def _html_url(protected: ProtectedSource, markup: str, anchor: Anchor, link: Link) -> str:
     written = markup[anchor.start : anchor.end]
     quote = "" if markup[anchor.start - 1] in {'"', "'"} else '"'
-    return quote + _template_url(anchor.link, protected.restore(written), f"{TRACK_VARIABLE}|safe") + quote
+    return quote + _template_url(link, protected.restore(written), f"{TRACK_VARIABLE}|safe") + quote
 
 
 def text_url(protected: ProtectedSource, anchor: Anchor) -> str:
@@ -159,11 +161,11 @@ def text_url(protected: ProtectedSource, anchor: Anchor) -> str:
     return _template_url(anchor.link, protected.restore(anchor.url), TRACK_VARIABLE)
 
 
-def _template_url(link: Link | None, captured: str, track: str) -> str:
-    number = link.number if link else 0
-    if link and link.dynamic:
-        return f"{{% set {LINK_FUNCTION}_to %}}{captured}{{% endset %}}{{{{ {LINK_FUNCTION}({number}, {LINK_FUNCTION}_to) }}}}"
-    return f"{{{{ {track} }}}}/{number}"
+def _template_url(link: Link, captured: str, track: str) -> str:
+    if not link.dynamic:
+        return f"{{{{ {track} }}}}/{link.number}"
+    name = f"{LINK_FUNCTION}_to"
+    return f"{{% set {name} %}}{captured}{{% endset %}}{{{{ {LINK_FUNCTION}({link.number}, {name}) }}}}"
 
 
 def rewrite_text(protected: ProtectedSource, book: LinkBook) -> str:
@@ -191,4 +193,3 @@ def _text_url_end(protected: ProtectedSource, url: str) -> str:
     while url.endswith((")", "]")) and url.count(url[-1]) > url.count("(" if url[-1] == ")" else "["):
         url = url[:-1].rstrip(_TRAILING)
     return url
-

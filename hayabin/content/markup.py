@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-VOID_TAGS = frozenset("area base br col embed hr img input link meta param source track wbr".split())
+VOID_TAGS = frozenset("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905 - reads as words
 RAW_TAGS = frozenset({"script", "style", "title", "textarea", "mj-style", "mj-title", "mj-preview"})
 """Elements that hold text only: a ``<`` in them is no tag."""
 

@@ -1,7 +1,7 @@
 """Merge values as templates see them: plain, read-only, without the methods of Python's types.
 
-Promises: what is handed to minijinja is ``str``, ``int``, ``float``, ``bool``, or ``Record`` and ``Rows`` of these, none of
-them the caller's own; a null is as if it were not there.
+Promises: what is handed to minijinja is ``str``, ``int``, ``float``, ``bool``, or ``Record`` and ``Rows`` of
+these, none of them the caller's own; a null is as if it were not there.
 Fails: ``ValueError`` for other types, keys that are no text, and nesting beyond ``DEPTH_MAX``.
 
 minijinja reads attributes of Python objects: of a plain dict ``{{ order.items }}`` would write out the bound method

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import mrml
 
-from hayabin.content.markup import VOID_TAGS, MarkupToken, TokenKind, read_markup
+from hayabin.content.markup import RAW_TAGS, VOID_TAGS, MarkupToken, TokenKind, read_markup
 from hayabin.content.mjml_tags import MJML_TAGS
 from hayabin.content.placeholder import ProtectedSource
 
@@ -38,7 +38,6 @@ class _Checker:
     open: list[MarkupToken] = field(default_factory=list)
     elements: int = 0
     shared_chars: int = 0
-    inline_style: tuple[int, int] = (0, 0)
 
     def start(self, token: MarkupToken) -> None:
         self.elements += 1
@@ -48,7 +47,9 @@ class _Checker:
         elif token.name in MJML_TAGS or token.name.startswith("mj"):
             self._mjml_element(token, parent)
         elif parent == "" or (parent in MJML_TAGS and MJML_TAGS[parent].children is not None):
-            self._problem(token.start, f"<{token.name}> is not an MJML element; HTML goes into mj-text, mj-table or mj-raw")
+            self._problem(
+                token.start, f"<{token.name}> is not an MJML element; HTML goes into mj-text, mj-table or mj-raw"
+            )
         if not token.closed and token.name not in VOID_TAGS:
             self.open.append(token)
             if len(self.open) == DEPTH_MAX + 1:
@@ -61,11 +62,17 @@ class _Checker:
             return
         allowed = MJML_TAGS[parent].children if parent in MJML_TAGS else frozenset({"mjml"} if parent == "" else ())
         if allowed is None or token.name not in allowed:
-            self._problem(token.start, f"<{token.name}> can not stand in " + (f"<{parent}>" if parent else "the template"))
+            self._problem(
+                token.start, f"<{token.name}> can not stand in " + (f"<{parent}>" if parent else "the template")
+            )
         for attribute in token.attributes:
             if self.protected.word.search(attribute.name):
-                self._problem(attribute.name_start, "template syntax can not stand between the attributes of an element")
-            elif attribute.name not in element.attributes and not attribute.name.startswith(("xmlns", "data-", "aria-")):
+                self._problem(
+                    attribute.name_start, "template syntax can not stand between the attributes of an element"
+                )
+            elif attribute.name not in element.attributes and not attribute.name.startswith(
+                ("xmlns", "data-", "aria-")
+            ):
                 self._problem(attribute.name_start, f"unknown attribute {attribute.name!r} of <{token.name}>")
         if any(outer.name == "mj-attributes" for outer in self.open):
             self.shared_chars += token.end - token.start
@@ -78,6 +85,12 @@ class _Checker:
             return
         while (opened := self.open.pop()).name != token.name:
             self._problem(opened.start, f"<{opened.name}> is not closed")
+
+    def text(self, token: MarkupToken) -> None:
+        """XML has no loose ``<``, though HTML has."""
+        loose = self.protected.text.find("<", token.start, token.end)
+        if loose >= 0 and not (self.open and self.open[-1].name in RAW_TAGS):
+            self._problem(loose, "a < that begins no element must be written &lt;")
 
     def finish(self, length: int) -> None:
         for opened in self.open[:DEPTH_MAX]:
@@ -101,6 +114,8 @@ def check_mjml(protected: ProtectedSource) -> list[MarkupProblem]:
             checker.start(token)
         elif token.kind is TokenKind.END:
             checker.end(token)
+        elif token.kind is TokenKind.TEXT:
+            checker.text(token)
     checker.finish(len(protected.text))
     return checker.problems
 

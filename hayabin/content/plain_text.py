@@ -1,8 +1,8 @@
 """Writes the text part of a mail from its HTML part, template syntax included.
 
-Promises: text, links (``label: url``), headings, lists and table rows in the order of the HTML; nothing of head, styles,
-scripts, comments or hidden elements. Statements stand where they stood, so that a loop over table rows is a loop over
-lines.
+Promises: text, links (``label: url``), headings, lists and table rows in the order of the HTML; nothing of head,
+styles, scripts, comments or hidden elements. Statements stand where they stood, so that a
+loop over table rows is a loop over lines.
 Fails: never; markup that is not closed is read to its end.
 """
 
@@ -20,7 +20,7 @@ _SKIPPED = frozenset({"head", "script", "style", "title", "textarea", "noscript"
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _SPACED = _HEADINGS | {"p", "ul", "ol", "blockquote", "pre"}
 _BLOCKS = _SPACED | frozenset(
-    "address article aside body center dd div dl dt fieldset figure footer form header html li main nav section table "
+    "address article aside body center dd div dl dt fieldset figure footer form header html li main nav section table "  # noqa: SIM905 - reads as words
     "tbody tfoot thead tr".split()
 )
 
@@ -45,6 +45,8 @@ class _Writer:
     space: bool = False
     cell: bool = False
     line_empty: bool = True
+    begun: bool = False
+    """Whether any text was written; statements before it owe no line breaks."""
     hidden: list[str] = field(default_factory=list)
     """The element whose content is skipped, and those of its name inside it."""
     lists: list[int] = field(default_factory=list)
@@ -103,7 +105,7 @@ class _Writer:
         elif token.name in _BLOCKS:
             self._break(2 if token.name in _SPACED else 1)
             if token.name in {"ul", "ol"}:
-                self.lists.append(token.name == "ol")
+                self.lists.append(int(token.name == "ol"))
 
     def _end(self, name: str) -> None:
         if name == "a" and self.anchor is not None:
@@ -140,16 +142,16 @@ class _Writer:
         if anchor.url.startswith("#") or anchor.url.partition(":")[2] == label != "":
             return
         self.space = False
-        repeats = label == anchor.url and anchor.link is None
-        if not repeats:
-            self._write((": " if label else "") + text_url(self.protected, anchor))
+        if label != anchor.url or anchor.link is not None:
+            address = text_url(self.protected, anchor)
+            self._write((": " if label else "") + address.removeprefix("mailto:").removeprefix("tel:"))
         self.space = space
 
     def _write(self, text: str) -> None:
         """Write what is owed, then ``text``, which has no line breaks of its own."""
         if self.owed:
-            blank = "\n" * min(self.owed, 2)
-            self.parts.append(blank if self.parts else "")
+            breaks = min(self.owed, 2) - self.line_empty  # a statement before this has ended the line
+            self.parts.append("\n" * breaks if self.begun else "")
             self.owed, self.space, self.line_empty = 0, False, True
         if self.cell and not self.line_empty:
             self.parts.append(" | ")
@@ -157,13 +159,13 @@ class _Writer:
             self.parts.append(" ")
         self.cell = self.space = False
         self.parts.append(text)
-        self.line_empty = False
+        self.line_empty, self.begun = False, True
 
     def _statement(self, word: str, tag: str) -> None:
         """Write a statement; what it repeats ends with its line break, so the next line begins at the left."""
         ends = tag.startswith("end") or tag in {"elif", "else"}
-        if self.owed and self.parts and (ends or not self.line_empty):
-            self.parts.append("\n" * min(self.owed, 1 if ends else 2))
+        if self.owed and self.begun and not self.line_empty:
+            self.parts.append("\n" if ends else "\n" * min(self.owed, 2))
             self.owed, self.space, self.line_empty = 0, False, True
         elif self.space and not self.line_empty and not self.owed:
             self.parts.append(" ")

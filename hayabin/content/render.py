@@ -34,7 +34,7 @@ _LEFT_ALONE = re.compile(r"(?:mailto:|tel:|sms:|#)", re.IGNORECASE)
 
 
 class RenderFailure(PermanentFailure):
-    """This template can not be filled in for this recipient."""
+    """A template can not be filled in for one recipient."""
 
 
 class MergeFieldMissing(RenderFailure):
