@@ -49,7 +49,6 @@ def show_urls(screen: Screen, plan: Plan, api_key: str) -> None:
         ("Sandbox mailbox", plan.url("mailbox", "/")),
         ("API reference", plan.url("api", "/docs")),
         ("REST", plan.url("api", "/v1")),
-        ("Tracker", plan.url("tracker", "/")),
         ("Metrics of the dispatcher", plan.url("admin_dispatcher", "/metrics")),
         ("Logs", str(plan.places.logs)),
     ):

@@ -14,7 +14,7 @@ import click
 
 from services.standalone import story
 from services.standalone.assembly import running
-from services.standalone.environment import Plan
+from services.standalone.environment import POOL, Plan
 from services.standalone.failures import FAILURES
 from services.standalone.kept import write_secrets
 from services.standalone.report import show_urls
@@ -26,16 +26,19 @@ from services.standalone.seed import create_tenant
 from services.standalone.signals import run_until_signal
 
 CURL = """
-  Try it:
+  Try it: a contact of your own, a campaign to the list, and what became of it
 
   KEY={api_key}
-  curl -s {api}/v1/lists -H "Authorization: Bearer $KEY"
-  curl -s {api}/v1/templates -H "Authorization: Bearer $KEY"
   curl -s {api}/v1/contacts -H "Authorization: Bearer $KEY" -H "Content-Type: application/json" \\
        -d '{{"email": "taro@example.jp", "name": "見本 太郎"}}'
+  curl -s {api}/v1/campaigns -H "Authorization: Bearer $KEY" -H "Content-Type: application/json" \\
+       -d '{{"name": "first", "template_version_id": {version}, "list_id": {list}, "pool": "{pool}",
+            "from_name": "早便茶舗", "from_address": "news@{domain}"}}'
+  curl -s {api}/v1/campaigns/ID/launch -X POST -H "Authorization: Bearer $KEY" -H "Idempotency-Key: launch-1"
+  curl -s {api}/v1/campaigns/ID/stats -H "Authorization: Bearer $KEY"
 
-  Addresses such as unknown+1@example.jp, greylist+1@example.jp, full+1@…, policy+1@…, returned+1@…, complaint+1@…
-  make the sandbox behave as they say; accept+1@… always takes the mail.
+  Addresses such as unknown+1@example.jp, greylist+1@…, full+1@…, policy+1@…, returned+1@… and complaint+1@… make the
+  sandbox behave as they say; accept+1@… always takes the mail.
 """
 
 
@@ -51,7 +54,7 @@ def up_command(state_dir: Path, fresh: bool) -> None:
             api_key = run.plan.secrets.api_key or await _first_tenant(run.plan, screen)
             screen.step("Hayabin is up; Ctrl-C stops it")
             show_urls(screen, run.plan, api_key)
-            screen.report(CURL.format(api_key=api_key, api=run.plan.url("api")))
+            screen.report(await _example(run.plan, api_key))
             try:
                 await asyncio.Event().wait()
             finally:
@@ -65,6 +68,25 @@ def up_command(state_dir: Path, fresh: bool) -> None:
         raise click.ClickException(str(error)) from error
     screen.step("Stopped; the data stays")
     sys.exit(status)
+
+
+async def _example(plan: Plan, api_key: str) -> str:
+    """What to type, with what is there; nothing where the tenant's things were removed."""
+    async with Rest(plan.url("api"), api_key) as rest:
+        lists, templates, domains = [
+            (await rest.get(f"/v1/{kind}", limit=1))["items"] for kind in ("lists", "templates", "domains")
+        ]
+        if not (lists and templates and domains):
+            return ""
+        versions = (await rest.get(f"/v1/templates/{templates[0]['id']}"))["versions"]
+    return CURL.format(
+        api_key=api_key,
+        api=plan.url("api"),
+        list=lists[0]["id"],
+        version=versions[0]["id"],
+        domain=domains[0]["name"],
+        pool=POOL,
+    )
 
 
 async def _first_tenant(plan: Plan, screen: Screen) -> str:
