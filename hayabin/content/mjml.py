@@ -74,7 +74,7 @@ class _Checker:
                 ("xmlns", "data-", "aria-")
             ):
                 self._problem(attribute.name_start, f"unknown attribute {attribute.name!r} of <{token.name}>")
-        if any(outer.name == "mj-attributes" for outer in self.open):
+        if any(outer.name == "mj-attributes" for outer in self.open[:DEPTH_MAX]):
             self.shared_chars += token.end - token.start
 
     def end(self, token: MarkupToken) -> None:
