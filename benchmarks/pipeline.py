@@ -28,11 +28,12 @@ import asyncpg
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.newsletter import ATTRIBUTES, newsletter
+from hayabin.database.engine import open_pool
 from hayabin.database.launch import launch
 from hayabin.database.migrate import upgrade
 from hayabin.database.sealing import seal
 from hayabin.settings import TokenSettings, secret_bytes
-from services.renderer.dkim import new_private_key
+from services.api.dkim_keys import new_key
 from tests.support.postgres import private_postgres
 from tests.support.rabbitmq import private_rabbitmq
 from tests.support.seed import seed_campaign
@@ -106,14 +107,14 @@ async def seed(url: str, master_key: bytes, options: Options) -> tuple[int, int]
     await connection.execute("UPDATE contacts SET attributes = $1::jsonb", json.dumps(ATTRIBUTES))
     for algorithm in ("rsa-sha256", "ed25519-sha256") if options.double else ("rsa-sha256",):
         selector = algorithm[:3]
-        private_der, public = new_private_key(algorithm)
-        sealed = seal(master_key, seeded.tenant_id, f"dkim:bench.example:{selector}", private_der)
+        key = new_key(algorithm)
+        sealed = seal(master_key, seeded.tenant_id, f"dkim:bench.example:{selector}", key.private_der)
         await connection.execute(
             "INSERT INTO dkim_keys (domain_id, selector, algorithm, public_key, private_key) VALUES ($1,$2,$3,$4,$5)",
             seeded.domain_id,
             selector,
             algorithm,
-            public,
+            key.public,
             sealed,
         )
     await connection.execute("ANALYZE")
@@ -123,7 +124,8 @@ async def seed(url: str, master_key: bytes, options: Options) -> tuple[int, int]
 
 async def send(url: str, campaign_id: int, tenant_id: int) -> dict[str, float]:
     """Launch and wait until the last mail is accepted; progress on stderr."""
-    connection = await asyncpg.connect(url)
+    pool = await open_pool(url, name="bench", size=1)
+    connection = await pool.acquire()
     started = time.monotonic()
     async with connection.transaction():
         result = await launch(connection, campaign_id, tenant_id=tenant_id)
@@ -147,7 +149,7 @@ async def send(url: str, campaign_id: int, tenant_id: int) -> dict[str, float]:
             raise SystemExit(f"\nnot finished after {elapsed:.0f} s: {counts}")
         await asyncio.sleep(0.25)
     sys.stderr.write("\n")
-    await connection.close()
+    pool.terminate()
     return {
         "seconds": time.monotonic() - started,
         "launch_s": launched - started,

@@ -7,7 +7,8 @@ Fails: ``PoisonMessage`` for a campaign that does not exist or whose content is 
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,6 +22,7 @@ from hayabin.database.sealing import SealBroken, unseal
 from hayabin.domain.campaign import MergePolicy
 from hayabin.domain.errors import PoisonMessage
 from services.renderer.dkim import DkimSigner
+from services.renderer.mime import MailWriter, Sender
 
 KEEP_S = 60.0
 MAX_KEPT = 64
@@ -42,14 +44,18 @@ class Campaign:
     message_class: str
     pool: str
     policy: MergePolicy
-    from_name: str
-    from_address: str
-    reply_to: str
     list_id: int
-    list_name: str
     domain: str
-    renderer: Renderer
-    signers: tuple[DkimSigner, ...]
+    writer: MailWriter
+    template: CompiledTemplate
+    fuel: int
+    _renderer: list[Renderer] = field(default_factory=list)
+
+    def renderer(self) -> Renderer:
+        """The parsed template; made by the one thread that renders, and used by no other."""
+        if not self._renderer:
+            self._renderer.append(Renderer(self.template, fuel=self.fuel))
+        return self._renderer[0]
 
 
 class Campaigns:
@@ -101,14 +107,11 @@ class Campaigns:
             message_class=row["class"],
             pool=row["pool"],
             policy=MergePolicy(row["merge_policy"]),
-            from_name=row["from_name"],
-            from_address=row["from_address"],
-            reply_to=row["reply_to"],
             list_id=row["list_id"],
-            list_name=row["list_name"],
             domain=row["domain"],
-            renderer=Renderer(compiled, fuel=self._fuel),
-            signers=signers,
+            writer=MailWriter(_sender(row), signers),
+            template=compiled,
+            fuel=self._fuel,
         )
 
     def _signer(self, tenant_id: int, domain: str, selector: str, sealed: bytes) -> DkimSigner:
@@ -116,3 +119,17 @@ class Campaigns:
         if not isinstance(key, (RSAPrivateKey, Ed25519PrivateKey)):
             raise ValueError(f"the key of {selector} is neither RSA nor Ed25519")  # noqa: TRY004 - stored data
         return DkimSigner(domain, selector, key)
+
+
+def _sender(row: Any) -> Sender:
+    return Sender(
+        campaign_id=row["id"],
+        tenant_id=row["tenant_id"],
+        message_class=row["class"],
+        from_name=row["from_name"],
+        from_address=row["from_address"],
+        reply_to=row["reply_to"],
+        list_id=row["list_id"],
+        list_name=row["list_name"],
+        domain=row["domain"],
+    )

@@ -1,0 +1,80 @@
+"""Wiring of the renderer: ``python -m services.renderer.main``.
+
+Promises: SIGTERM finishes the chunks in hand; what is not finished goes back to the belt.
+"""
+
+import asyncio
+import contextlib
+
+from hayabin.broker import connect
+from hayabin.broker.consumer import handle
+from hayabin.broker.topology import pool_queues, render_queue
+from hayabin.database.engine import Database, Pool
+from hayabin.domain.campaign import MessageClass
+from hayabin.lifecycle import Process, run
+from hayabin.settings import secret_bytes, token_ring
+from hayabin.telemetry.logging import get_logger
+from services.renderer.campaigns import Campaigns
+from services.renderer.providers import KnownProviders
+from services.renderer.settings import RendererSettings
+from services.renderer.worker import Names, Worker
+
+
+async def serve(process: Process, settings: RendererSettings) -> None:
+    """Run until told to stop."""
+    async with (
+        Database(settings.database_url.get_secret_value(), name="renderer", size=4) as database,
+        connect(settings.broker_url.get_secret_value(), name=process.instance) as broker,
+    ):
+        for pool in await _pools(database.pool):
+            await broker.declare(pool_queues(pool))
+        worker = Worker(
+            pool=database.pool,
+            broker=broker,
+            campaigns=Campaigns(database.pool, secret_bytes(settings.master_key), settings.render_fuel),
+            providers=KnownProviders(database.pool),
+            ring=token_ring(settings),
+            names=Names(settings.public_url.rstrip("/"), settings.return_path_domain, settings.batch_mails),
+        )
+        in_hand = 0
+        idle = asyncio.Event()
+        idle.set()
+
+        async def counted(delivery: object) -> None:
+            nonlocal in_hand
+            in_hand += 1
+            idle.clear()
+            try:
+                await on_delivery(delivery)  # type: ignore[arg-type]
+            finally:
+                in_hand -= 1
+                if in_hand == 0:
+                    idle.set()
+
+        on_delivery = handle(worker.handle)
+        process.ready("broker", broker.healthy)
+        process.ready("database", lambda: database.pool.fetchval("SELECT true"))
+        subscriptions = [
+            await broker.consume(render_queue(c), counted, prefetch=settings.render_prefetch) for c in MessageClass
+        ]
+        get_logger().info("renderer_started")
+        await process.stopping.wait()
+        await asyncio.gather(*(subscription.cancel() for subscription in subscriptions))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(process.drain_timeout_s - 1):
+                await idle.wait()
+        worker.thread.shutdown(wait=False, cancel_futures=True)
+
+
+async def _pools(pool: Pool) -> list[str]:
+    return [row["name"] for row in await pool.fetch("SELECT name FROM ip_pools")]
+
+
+def main() -> None:
+    """Entry of the process."""
+    settings = RendererSettings()
+    run("renderer", settings, lambda process: serve(process, settings))
+
+
+if __name__ == "__main__":
+    main()
