@@ -47,6 +47,23 @@ async def test_refusals_become_events_and_suppressions_once(bounce: Bounce, book
     assert await book.counters() == {"accepted": 3}
 
 
+async def test_lifted_suppression_is_not_set_again_by_a_batch_that_arrives_again(
+    bounce: Bounce, book: Ledger, empty_belt: str
+) -> None:
+    """A person of the team lifts a suppression; the old batch does not bring it back, a new failure does."""
+    old, new = batch(refusal(book.ids[0], "user_unknown", suppress=True)), refusal(book.ids[1], "x", suppress=False)
+    async with connect(empty_belt, name="test") as broker:
+        await broker.publish([old])
+        await eventually(book.suppressions, lambda found: len(found) == 1)
+        await book.pool.execute("DELETE FROM suppressions")
+        await broker.publish([old, batch(new)])
+        await eventually(book.events, lambda found: len(found) == 2)
+        await asyncio.sleep(0.3)
+        assert await book.suppressions() == []
+        await broker.publish([batch(refusal(book.ids[0], "user_unknown", suppress=True))])
+        await eventually(book.suppressions, lambda found: len(found) == 1)
+
+
 async def test_refusals_of_one_address_in_one_batch_suppress_it_once(
     bounce: Bounce, book: Ledger, empty_belt: str
 ) -> None:
