@@ -74,9 +74,12 @@ def descendants(roots: list[int]) -> list[int]:
             with contextlib.suppress(OSError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, queue = [], list(roots)
+    found: list[int] = []
+    queue = list(roots)
     while queue:
         pid = queue.pop()
+        if pid in found:
+            continue
         found.append(pid)
         queue += parents.get(pid, [])
     return found
@@ -181,8 +184,8 @@ def measure(options: Options) -> dict[str, object]:
             campaign_id, tenant_id = asyncio.run(seed(postgres.url, master_key, options))
             start_services(system, options, sink_port, int(str(dns["port"])), policies)
             groups = {
-                "postgres": lambda: descendants(postgres.process_ids()[:1]),
-                "rabbitmq": lambda: descendants(rabbitmq.process_ids()[:1]),
+                "postgres": lambda: descendants(postgres.process_ids()),
+                "rabbitmq": lambda: descendants(rabbitmq.process_ids()),
                 "sink": lambda: [sink_pid],
                 **{s.name: (lambda s=s: descendants([s.process.pid])) for s in system.services},
             }

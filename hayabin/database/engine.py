@@ -16,6 +16,13 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 STATEMENT_TIMEOUT_S = 60
 
+_PLANNER = {
+    "jit": "off",
+    # Our bulk statements look rows up by id from arrays. On a table that grew since its last ANALYZE (a fresh launch) a
+    # cached plan with a merge join reads all of it for every batch.
+    "enable_mergejoin": "off",
+}
+
 
 def asyncpg_url(url: str) -> str:
     """The URL as asyncpg wants it (``postgresql://``)."""
@@ -39,7 +46,7 @@ async def open_pool(url: str, *, name: str, size: int = 4) -> Pool:
         max_size=size,
         init=_prepare,
         command_timeout=STATEMENT_TIMEOUT_S,
-        server_settings={"application_name": name, "jit": "off"},
+        server_settings={"application_name": name, **_PLANNER},
     )
 
 

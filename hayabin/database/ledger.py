@@ -36,21 +36,22 @@ _SUPPRESSED_NOW = """EXISTS (
       AND (s.expires_at IS NULL OR s.expires_at > now()))"""
 
 CLAIM_SQL = f"""
-WITH asked AS (SELECT * FROM unnest($1::bigint[], $2::smallint[]) AS a(id, attempt)),
-ruled AS (
-    SELECT m.id, CASE WHEN {_SUPPRESSED_NOW} THEN 'suppressed' WHEN c.send_by <= now() THEN 'expired'
-                      ELSE 'claimed' END AS verdict
-    FROM asked a
-    JOIN messages m ON m.id = a.id AND m.attempt = a.attempt AND m.state IN ({_WAITING})
-    JOIN campaigns c ON c.id = m.campaign_id AND c.state = 'sending'),
+WITH ruled AS MATERIALIZED (
+    SELECT a.id, a.attempt, v.verdict
+    FROM unnest($1::bigint[], $2::smallint[]) AS a(id, attempt)
+    CROSS JOIN LATERAL ( -- OFFSET 0: one look-up by id for each row, whatever the planner thinks of young tables
+        SELECT CASE WHEN {_SUPPRESSED_NOW} THEN 'suppressed' WHEN c.send_by <= now() THEN 'expired'
+                    ELSE 'claimed' END AS verdict
+        FROM messages m JOIN campaigns c ON c.id = m.campaign_id AND c.state = 'sending'
+        WHERE m.id = a.id AND m.attempt = a.attempt AND m.state IN ({_WAITING}) OFFSET 0) v),
 moved AS (
     UPDATE messages m
     SET state = r.verdict, changed_at = now(), claimed_by = $3,
         attempt = m.attempt + CASE WHEN r.verdict = 'claimed' THEN 1 ELSE 0 END,
         next_attempt_at = CASE WHEN r.verdict = 'claimed' THEN m.next_attempt_at END,
         reason = CASE WHEN r.verdict = 'claimed' THEN m.reason ELSE r.verdict END
-    FROM ruled r, asked a
-    WHERE m.id = r.id AND a.id = r.id AND m.attempt = a.attempt AND m.state IN ({_WAITING})
+    FROM ruled r
+    WHERE m.id = r.id AND m.attempt = r.attempt AND m.state IN ({_WAITING})
     RETURNING m.id, m.campaign_id, m.state),
 counted AS (
     INSERT INTO counter_deltas (campaign_id, name, n)

@@ -3,8 +3,8 @@
 Promises: a chunk is acknowledged when each of its mails is confirmed on the dispatch belt or failed in the ledger with
 its reason; the event loop goes on while a chunk is rendered (one thread renders); the same chunk gives the same mails
 but for the date.
-Fails: ``PoisonMessage`` for what cannot be decoded or names no campaign (parked); ``PublishFailed`` puts the chunk back,
-and the gate makes doubles harmless.
+Fails: ``PoisonMessage`` for what cannot be decoded or names no campaign (parked); ``PublishFailed`` puts the chunk
+back, and the gate makes doubles harmless.
 """
 
 import asyncio
