@@ -4,7 +4,7 @@ import re
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hayabin.content.destination import write_destination
@@ -60,6 +60,7 @@ def test_location_of_bad_url_is_none(url: str) -> None:
     assert to_location(url) is None
 
 
+@settings(deadline=None)
 @given(st.text() | st.from_regex(r"https?://[^\n]{0,40}", fullmatch=True))
 @example("http://０/")
 @example("http://[")
@@ -93,6 +94,7 @@ def test_dynamic_destination_signed_but_not_http_is_none() -> None:
     assert dynamic_destination(RING, 7, 2, "amF2YXNjcmlwdDphbGVydCgxKQ", RING.link_mac(7, 2, url)) is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.text(max_size=40))
 def test_dynamic_destination_of_anything_unsigned_is_none(encoded: str, mac: str) -> None:
     """Without our MAC there is no destination, and no input raises."""

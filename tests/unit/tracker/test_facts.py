@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hayabin.contracts.codec import encode
@@ -64,6 +64,7 @@ def test_batch_with_one_bad_event_is_poison(event: Event) -> None:
         read_facts(batch(engagement(), event))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_facts_or_poison(body: bytes) -> None:
     """Nothing on the belt raises anything else."""

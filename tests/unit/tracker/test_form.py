@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
@@ -45,6 +45,7 @@ async def test_form_that_is_too_long_is_refused_early() -> None:
         await _form(request(b"a=" + b"x" * BODY_MAX_BYTES, URL_ENCODED))
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=600),
     st.sampled_from([URL_ENCODED, "multipart/form-data", "multipart/form-data; boundary=x", "text/plain", "é"]),

@@ -1,7 +1,7 @@
 """Languages of the pages and how an address is shown."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.tracker.words import LANGUAGES, WORDS, language_of, masked
@@ -33,6 +33,7 @@ def test_language_is_the_asked_one_then_the_best_accepted(asked: str, accepted: 
     assert language_of(asked, accepted) == language
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_language_of_anything_is_one_of_ours(asked: str, accepted: str) -> None:
     """No header field breaks a page."""
