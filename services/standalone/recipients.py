@@ -10,15 +10,18 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from email.message import EmailMessage
-from html.parser import HTMLParser
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.message import Message
+from email.utils import parseaddr
+from html import unescape
 from pathlib import Path
 
 import httpx
 
 from services.standalone.sandbox.behaviour import Behaviour, behaviour_of, draw
 from services.standalone.sandbox.journal import Entry
-from services.standalone.sandbox.mailbox import body_text, mail_path, read_mail
+from services.standalone.sandbox.mailbox import body_text, header_text, mail_path, read_mail
 
 OPENS_PER_MILLE = 450
 CLICKS_PER_MILLE = 350  # of who opens
@@ -26,6 +29,8 @@ UNSUBSCRIBES_PER_MILLE = 25
 AT_ONCE = 16
 ONE_CLICK = "List-Unsubscribe=One-Click"  # RFC 8058 §3.1
 
+_IMAGE = re.compile(r"""<img\b[^>]*?\ssrc=["']([^"'>]+)""", re.IGNORECASE)
+_LINK = re.compile(r"""<a\b[^>]*?\shref=["']([^"'>]+)""", re.IGNORECASE)
 _ANGLED_URL = re.compile(r"<(https?://[^<>\s]+)>")
 
 
@@ -58,22 +63,6 @@ class Acts:
     looked_at_page: int = 0
 
 
-class _Found(HTMLParser):
-    """Collects what a mail program would fetch and offer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.images: list[str] = []
-        self.links: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        if tag == "img" and values.get("src"):
-            self.images.append(str(values["src"]))
-        if tag == "a" and values.get("href"):
-            self.links.append(str(values["href"]))
-
-
 def read_letter(entry: Entry, content: bytes, tracker: str) -> Letter:
     """What ``entry``'s recipient finds in the mail.
 
@@ -81,16 +70,20 @@ def read_letter(entry: Entry, content: bytes, tracker: str) -> Letter:
         RecipientFailed: no open pixel, no tracked link or no one-click unsubscribe.
     """
     mail = read_mail(content)
-    found = _Found()
-    found.feed(html := body_text(mail, "html"))
-    pixels = [image for image in found.images if image.startswith(f"{tracker}/o/")]
-    links = [link for link in found.links if link.startswith(f"{tracker}/c/")]
+    html = body_text(mail, "html")
+    pixels = [url for url in _urls(_IMAGE, html) if url.startswith(f"{tracker}/o/")]
+    links = [url for url in _urls(_LINK, html) if url.startswith(f"{tracker}/c/")]
     if len(pixels) != 1 or not links:
         raise RecipientFailed(f"mail {entry.mail} has {len(pixels)} open pixels and {len(links)} tracked links")
-    text = body_text(mail, "plain")
-    name = _display_name(mail)
     return Letter(
-        entry.recipient, str(mail["Subject"]), name, html, text, pixels[0], tuple(links), _one_click(entry, mail)
+        recipient=entry.recipient,
+        subject=header_text(mail, "Subject"),
+        to_name=_display_name(mail),
+        html=html,
+        text=body_text(mail, "plain"),
+        pixel=pixels[0],
+        links=tuple(links),
+        unsubscribe=_one_click(entry, mail),
     )
 
 
@@ -185,21 +178,32 @@ def _require(answer: httpx.Response, status: int, what: str) -> None:
         raise RecipientFailed(f"{what}: {answer.status_code} instead of {status}")
 
 
-def _one_click(entry: Entry, mail: EmailMessage) -> str:
+def _urls(pattern: re.Pattern[str], html: str) -> Iterable[str]:
+    """What a mail program would fetch or offer."""
+    return (unescape(found) for found in pattern.findall(html))
+
+
+def _one_click(entry: Entry, mail: Message) -> str:
     """The URL to post to.
 
     Source: RFC 2369 §2 (angle brackets), RFC 8058 §3.1.
     """
-    url = _ANGLED_URL.search(str(mail.get("List-Unsubscribe", "")))
-    if url is None or str(mail.get("List-Unsubscribe-Post", "")) != ONE_CLICK:
+    url = _ANGLED_URL.search(header_text(mail, "List-Unsubscribe"))
+    if url is None or header_text(mail, "List-Unsubscribe-Post") != ONE_CLICK:
         raise RecipientFailed(f"mail {entry.mail} has no one-click unsubscribe")
     return url[1]
 
 
-def _display_name(mail: EmailMessage) -> str:
-    header = mail["To"]
-    addresses = getattr(header, "addresses", ())
-    return str(addresses[0].display_name) if addresses else ""
+def _display_name(mail: Message) -> str:
+    """The name beside the address in To.
+
+    Source: RFC 5322 §3.4 (the encoded words are decoded after the address is taken apart, RFC 2047 §6.2).
+    """
+    name, _ = parseaddr(str(mail.get("To", "")))
+    try:
+        return str(make_header(decode_header(name)))
+    except (HeaderParseError, LookupError, ValueError):
+        return ""
 
 
 def read_letters(entries: Iterable[Entry], mails: Path, tracker: str) -> list[Letter]:

@@ -8,9 +8,10 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email import policy
-from email.message import EmailMessage
-from email.parser import BytesHeaderParser, BytesParser
+from email import message_from_bytes
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.message import Message
 from pathlib import Path
 
 from services.standalone.sandbox.journal import Entry, What, read_journal
@@ -18,7 +19,8 @@ from services.standalone.sandbox.journal import Entry, What, read_journal
 MAILS_MAX = 30_000
 BYTES_MAX = 1 << 30
 PER_FOLDER = 1000
-HEADER_SHOWN_MAX_CHARS = 500
+HEADER_MAX_BYTES = 65_536
+HEADER_SHOWN_MAX_CHARS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +97,37 @@ def mail_path(folder: Path, mail: int) -> Path:
 
 def heading_of(content: bytes) -> Heading:
     """Read the header fields that lists show; odd ones come out as they are."""
-    head = content.partition(b"\r\n\r\n")[0][:65_536]
-    message = BytesHeaderParser(policy=policy.default).parsebytes(head + b"\r\n\r\n")
-    return Heading(*(_field(message, name) for name in ("Message-ID", "From", "Subject")))
+    message = message_from_bytes(content.partition(b"\r\n\r\n")[0][:HEADER_MAX_BYTES] + b"\r\n\r\n")
+    return Heading(*(header_text(message, name) for name in ("Message-ID", "From", "Subject")))
 
 
-def read_mail(content: bytes) -> EmailMessage:
-    """The mail as the standard library understands it."""
-    return BytesParser(policy=policy.default).parsebytes(content)
+def read_mail(content: bytes) -> Message:
+    """The mail as the standard library understands it, in the way that raises on nothing."""
+    return message_from_bytes(content)
 
 
-def body_text(message: EmailMessage, kind: str) -> str:
-    """The text of the first ``html`` or ``plain`` part; empty where there is none."""
-    part = message.get_body((kind,))
-    if part is None:
-        return ""
-    content = part.get_content()
-    return content if isinstance(content, str) else ""
+def header_text(message: Message, name: str) -> str:
+    """A header field with its encoded words decoded; as it came where they can not be.
 
-
-def _field(message: EmailMessage, name: str) -> str:
+    Source: RFC 2047 §6.2.
+    """
+    raw = str(message.get(name, ""))[:HEADER_SHOWN_MAX_CHARS]
+    if "=?" not in raw:
+        return raw.replace("\r\n", "")
     try:
-        return str(message.get(name, ""))[:HEADER_SHOWN_MAX_CHARS]
-    except (ValueError, IndexError, AttributeError) as error:  # the standard library's parsers on hostile fields
-        return f"({type(error).__name__})"
+        return str(make_header(decode_header(raw)))
+    except (HeaderParseError, LookupError, ValueError):
+        return raw
+
+
+def body_text(message: Message, kind: str) -> str:
+    """The text of the first ``text/<kind>`` part; empty where there is none."""
+    for part in message.walk():
+        if part.get_content_type() == f"text/{kind}" and part.get_content_disposition() != "attachment":
+            payload = part.get_payload(decode=True)
+            text = payload if isinstance(payload, bytes) else b""
+            try:
+                return text.decode(part.get_content_charset("utf-8"), "replace")
+            except LookupError:
+                return text.decode("utf-8", "replace")
+    return ""
