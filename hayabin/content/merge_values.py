@@ -59,8 +59,10 @@ def _plain(value: Any, depth: int) -> Any:
     if kind in _SCALARS:
         return value
     if kind is dict:
-        if not all(type(key) is str for key in value):
+        if not {str}.issuperset(map(type, value)):
             raise ValueError("a key in a merge value is not a text")
+        if _SCALARS.issuperset(map(type, value.values())):
+            return Record(value)
         return Record((key, _plain(item, depth + 1)) for key, item in value.items() if item is not None)
     if kind is list or kind is tuple:
         return Rows(_plain(item, depth + 1) for item in value)

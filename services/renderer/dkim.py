@@ -20,6 +20,7 @@ _WHITE = re.compile(rb"[ \t]+")
 _PADDING = padding.PKCS1v15()
 _SHA256 = hashes.SHA256()
 _FOLD_CHARS = 72
+_FOLD = b"\r\n\t"
 
 Field = tuple[bytes, bytes]
 """A header field: name, and value as it is written after the colon, folds included, without the final CRLF."""
@@ -27,7 +28,10 @@ Field = tuple[bytes, bytes]
 
 def canonical(name: bytes, value: bytes) -> bytes:
     """A field in relaxed canonical form, without the final CRLF (RFC 6376 §3.4.2)."""
-    return name.lower() + b":" + _WHITE.sub(b" ", value.replace(b"\r\n", b"")).strip()
+    unfolded = value.replace(b"\r\n", b"")
+    if b"  " in unfolded or b"\t" in unfolded:
+        unfolded = _WHITE.sub(b" ", unfolded)
+    return name.lower() + b":" + unfolded.strip()
 
 
 def body_hash(body: bytes) -> bytes:
@@ -45,19 +49,19 @@ class DkimSigner:
         algorithm = "rsa-sha256" if self._rsa else "ed25519-sha256"
         self._start = f"v=1; a={algorithm}; c=relaxed/relaxed; d={domain}; s={selector};\r\n\tt=".encode()
 
-    def sign(self, fields: Sequence[Field], canonical_fields: bytes, bh: bytes, timestamp: int) -> bytes:
+    def sign(self, names: bytes, canonical_fields: bytes, bh: bytes, timestamp: int) -> bytes:
         """The whole DKIM-Signature field with its CRLF.
 
-        Shape: ``canonical_fields`` are the same ``fields`` in relaxed form, in the same order, each with its CRLF; the
-        first of them is From.
+        Shape: ``names`` are ``signed_names`` of the fields whose relaxed forms, in the same order and each with its
+        CRLF, are ``canonical_fields``.
         Units: ``timestamp`` is Unix seconds.
         """
-        names = b":".join([b"from", *(name.lower() for name, _ in fields)])
-        value = b"".join((self._start, b"%d; h=" % timestamp, _fold(names, b":"), b";\r\n\tbh=", bh, b";\r\n\tb="))
-        signed = canonical_fields + canonical(b"DKIM-Signature", value)
+        value = b"".join((self._start, b"%d; h=" % timestamp, names, b";\r\n\tbh=", bh, b";\r\n\tb="))
+        # The only white space that is not one space already is in the folds.
+        signed = canonical_fields + b"dkim-signature:" + value.replace(_FOLD, b" ")
         signature = base64.b64encode(self._signature(signed))
         lines = [signature[i : i + _FOLD_CHARS] for i in range(0, len(signature), _FOLD_CHARS)]
-        return b"DKIM-Signature: " + value + b"\r\n\t".join(lines) + b"\r\n"
+        return b"DKIM-Signature: " + value + _FOLD.join(lines) + b"\r\n"
 
     def _signature(self, signed: bytes) -> bytes:
         if self._rsa is not None:
@@ -67,12 +71,16 @@ class DkimSigner:
         return self._ed25519.sign(hashlib.sha256(signed).digest())  # RFC 8463 §3
 
 
-def _fold(text: bytes, separator: bytes) -> bytes:
-    """Break a list of names into lines, after separators."""
-    lines = [b""]
-    for part in text.split(separator):
-        piece = part + separator
-        if len(lines[-1]) + len(piece) > _FOLD_CHARS:
+def signed_names(fields: Sequence[Field]) -> bytes:
+    """The value of ``h=``, folded: From twice, so that a second one breaks the signature, then the rest in order.
+
+    Shape: the first of ``fields`` is From. What ``h=`` names beyond the fields there are adds nothing to what is hashed
+    (RFC 6376 §5.4.2).
+    """
+    lines = [b"from:"]
+    for name, _ in fields:
+        piece = name.lower() + b":"
+        if len(lines[-1]) + len(piece) > _FOLD_CHARS - (len("t=1700000000; h=") if len(lines) == 1 else 0):
             lines.append(b"")
         lines[-1] += piece
-    return b"\r\n\t".join(lines)[: -len(separator)]
+    return _FOLD.join(lines).removesuffix(b":")

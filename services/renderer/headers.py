@@ -17,9 +17,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~ .,:;()@\[\]<>\"\\]*")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~ ]+")
 _ATOM = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\x80-\U0010ffff]+"
 _DOT_ATOM = re.compile(rf"{_ATOM}(\.{_ATOM})*")
+_NO_DOMAIN = re.compile(r"[\s<>,;:()\"\\]|\A\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _WORD_BYTES = 45
 """Octets in one encoded word: 60 characters of base64 and 12 around them, under 75."""
+_AROUND_CHARS = len("=?utf-8?B??=")
 _LINE_CHARS = 76
 
 
@@ -36,15 +38,17 @@ def unstructured(text: str, used: int = 0) -> bytes:
     text = clean(text).strip()
     if _PLAIN.fullmatch(text) and "=?" not in text and len(text) + used <= _LINE_CHARS:
         return text.encode("ascii")
-    return _encoded_words(text)
+    return _encoded_words(text, used)
 
 
-def _encoded_words(text: str) -> bytes:
+def _encoded_words(text: str, used: int) -> bytes:
+    """One word a line; the first line has ``used`` characters already (RFC 2047 §2: 76 for each line)."""
     raw = text.encode("utf-8", "replace")
     words = []
-    start = 0
+    start, room = 0, min(_WORD_BYTES, (_LINE_CHARS - used - _AROUND_CHARS) // 4 * 3)
     while start < len(raw):
-        end = min(start + _WORD_BYTES, len(raw))
+        end = min(start + room, len(raw))
+        room = _WORD_BYTES
         while end < len(raw) and raw[end] & 0xC0 == 0x80:  # never inside a character
             end -= 1
         words.append(b"=?utf-8?B?" + pybase64.b64encode(raw[start:end]) + b"?=")
@@ -52,8 +56,8 @@ def _encoded_words(text: str) -> bytes:
     return b"\r\n ".join(words)
 
 
-def phrase(text: str) -> bytes:
-    """A display name: bare, quoted, or as encoded words."""
+def phrase(text: str, used: int = 0) -> bytes:
+    """A display name: bare, quoted, or as encoded words; ``used`` characters of its first line are taken."""
     text = clean(text).strip()
     if not text:
         return b""
@@ -62,7 +66,7 @@ def phrase(text: str) -> bytes:
             return text.encode("ascii")
         if _PLAIN.fullmatch(text):
             return b'"' + text.replace("\\", "\\\\").replace('"', '\\"').encode("ascii") + b'"'
-    return _encoded_words(text)
+    return _encoded_words(text, used)
 
 
 def addr_spec(address: str) -> bytes:
@@ -72,7 +76,7 @@ def addr_spec(address: str) -> bytes:
         PermanentFailure: ``unwritable_address``.
     """
     local, at, domain = address.rpartition("@")
-    if not at or not local or _CONTROL.search(address) or any(c in " <>" for c in domain):
+    if not at or not local or _CONTROL.search(address) or _NO_DOMAIN.search(domain):
         raise PermanentFailure("unwritable_address")
     if local.startswith('"') and local.endswith('"') and len(local) > 1:
         local = re.sub(r"\\(.)", r"\1", local[1:-1])
@@ -83,7 +87,7 @@ def addr_spec(address: str) -> bytes:
 
 def mailbox(name: str, address: str) -> bytes:
     """``name <address>``, on a line of its own for the address where the name is long."""
-    words = phrase(name)
+    words = phrase(name, len("From: "))
     spec = addr_spec(address)
     if not words:
         return spec
