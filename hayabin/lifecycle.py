@@ -47,7 +47,7 @@ class Process:
     async def readiness(self) -> dict[str, bool]:
         """Each check by name; a check that raises or hangs does not hold."""
         answer = {"running": not self.stopping.is_set()}
-        for name, check in self._checks.items():
+        for name, check in list(self._checks.items()):  # main may add one meanwhile
             try:
                 answer[name] = await asyncio.wait_for(check(), _CHECK_TIMEOUT_S)
             except Exception as error:  # noqa: BLE001 - a broken check is a failed check, and is said
