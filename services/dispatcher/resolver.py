@@ -125,6 +125,8 @@ class Resolver:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._under_way: dict[str, asyncio.Task[Route | _Problem]] = {}
         self._places = asyncio.Semaphore(parameters.at_once)
+        self._hosts: OrderedDict[str, tuple[_Addresses, float]] = OrderedDict()
+        self._hosts_under_way: dict[str, asyncio.Task[_Addresses]] = {}
 
     async def route(self, domain: str) -> Route:
         """Give the route to a domain (A-labels).
@@ -144,7 +146,7 @@ class Resolver:
 
     async def close(self) -> None:
         """Stop what is under way; whoever waits for it is cancelled."""
-        tasks = list(self._under_way.values())
+        tasks = [*self._under_way.values(), *self._hosts_under_way.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -227,8 +229,26 @@ class Resolver:
     async def _addresses(self, host: str) -> "_Addresses":
         """Give the usable addresses of a host; none if it has none.
 
+        Thousands of domains share the hosts of one provider: a host is asked for once, and remembered for its TTL.
+
         Raises: DnsUnavailable if nothing usable is known and a question went unanswered.
         """
+        kept = self._hosts.get(host)
+        if kept is not None and kept[1] > self._clock():
+            left_s = kept[1] - self._clock()
+            return _Addresses(kept[0].usable, kept[0].refused, min(kept[0].ttl_s, left_s))
+        task = self._hosts_under_way.get(host)
+        if task is None:
+            task = asyncio.create_task(self._ask_addresses(host))
+            self._hosts_under_way[host] = task
+            task.add_done_callback(lambda _: self._hosts_under_way.pop(host, None))
+        found = await asyncio.shield(task)
+        self._hosts[host] = (found, self._clock() + min(found.ttl_s, self._parameters.ttl_ceiling_s))
+        while len(self._hosts) > self._parameters.cache_domains:
+            self._hosts.popitem(last=False)
+        return found
+
+    async def _ask_addresses(self, host: str) -> "_Addresses":
         usable: list[str] = []
         failure: DnsUnavailable | None = None
         refused, ttl_s = False, self._parameters.ttl_ceiling_s

@@ -121,7 +121,7 @@ class Transaction:
         """Take note that the final dot was handed to the transport."""
         self._dot_sent = True
 
-    def take(self, reply: Reply) -> Step:  # noqa: PLR0911 — one return for each row of the table of stages
+    def take(self, reply: Reply) -> Step:
         """Take the next reply and tell what to do."""
         code, stage = reply.code, self._stage
         if code == 421:

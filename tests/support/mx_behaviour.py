@@ -64,7 +64,7 @@ def parse_rules(recipients: dict[str, str]) -> tuple[Rule, ...]:
     return tuple(Rule(pattern, parse_line(line)) for pattern, line in recipients.items())
 
 
-def _parse(words: list[str]) -> Behaviour:  # noqa: PLR0911 — one return for each form of a line
+def _parse(words: list[str]) -> Behaviour:
     match words:
         case ["greylist", times]:
             return Behaviour("reply", "rcpt", int(times), "451 4.7.1 Greylisted, come again later")

@@ -135,7 +135,7 @@ async def test_route_equal_preference_shuffled_each_time() -> None:
         ("loop.example", False, 451, "4.4.3", BounceReason.NETWORK, False),
     ],
 )
-async def test_route_no_way_verdict_by_what_dns_said(  # noqa: PLR0917
+async def test_route_no_way_verdict_by_what_dns_said(
     domain: str,
     permanent: bool,
     code: int,

@@ -85,7 +85,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("line", "phase", "permanent", "hard", "reason", "suppress"), CASES)
-def test_classify_known_reply_expected_verdict(  # noqa: PLR0917
+def test_classify_known_reply_expected_verdict(
     line: str,
     phase: SmtpPhase,
     permanent: bool,
