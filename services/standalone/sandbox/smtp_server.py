@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hayabin.telemetry.logging import get_logger
+from services.standalone.sandbox.wire import LineTooLong, SmtpInput
 
 LINE_MAX_BYTES = 2048
 MAIL_MAX_BYTES = 10 * 1024 * 1024
@@ -75,9 +76,7 @@ class SmtpServer:
             OSError: an address or the port can not be had.
         """
         for address in addresses:
-            self._servers.append(
-                await asyncio.start_server(self._on_connection, address, port, limit=64 * 1024, backlog=1024)
-            )
+            self._servers.append(await asyncio.start_server(self._on_connection, address, port, backlog=1024))
 
     async def stop(self) -> None:
         """Stop listening and end the sessions."""
@@ -110,19 +109,23 @@ class SmtpServer:
 async def _converse(judge: Judge, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """One session, command by command."""
     client = Client(writer.get_extra_info("sockname")[0], writer.get_extra_info("peername")[0])
+    wire = SmtpInput(reader)
     writer.write(b"220 mx.sandbox.test ESMTP Hayabin sandbox\r\n")
     while True:
         await writer.drain()
-        line = await _read_line(reader)
-        if line is None:
+        try:
+            async with asyncio.timeout(IDLE_TIMEOUT_S):
+                line = await wire.line(LINE_MAX_BYTES)
+        except LineTooLong:
             writer.write(b"500 5.5.2 line too long\r\n")
             await writer.drain()
             return
-        verb, _, rest = line.decode("utf-8", "replace").rstrip("\r\n").partition(" ")
+        verb, _, rest = line.decode("utf-8", "replace").partition(" ")
         if verb.upper() == "DATA" and client.recipients:
             writer.write(b"354 go ahead\r\n")
             await writer.drain()
-            content = await _read_content(reader)
+            async with asyncio.timeout(IDLE_TIMEOUT_S):
+                content = await wire.content(MAIL_MAX_BYTES)
             reply = "552 5.3.4 mail too large" if content is None else judge.on_mail(client, content)
             client.reset()
         else:
@@ -174,31 +177,3 @@ def _on_recipient(judge: Judge, client: Client, rest: str) -> str:
     if reply.startswith("2"):
         client.recipients.append(path[1])
     return reply
-
-
-async def _read_line(reader: asyncio.StreamReader) -> bytes | None:
-    """One line of at most ``LINE_MAX_BYTES``, or None for a longer one."""
-    try:
-        line = await asyncio.wait_for(reader.readuntil(b"\n"), IDLE_TIMEOUT_S)
-    except asyncio.LimitOverrunError:
-        return None
-    return line if len(line) <= LINE_MAX_BYTES else None
-
-
-async def _read_content(reader: asyncio.StreamReader) -> bytes | None:
-    """The mail up to the final dot, unstuffed; None where it was too large (it is read to its end all the same)."""
-    lines: list[bytes] = []
-    size_bytes = 0
-    async with asyncio.timeout(IDLE_TIMEOUT_S):
-        while True:
-            try:
-                line = await reader.readuntil(b"\r\n")
-            except asyncio.LimitOverrunError as error:  # no line end within the buffer: take what is there
-                line = await reader.readexactly(error.consumed)
-            if line == b".\r\n":
-                return b"".join(lines) if size_bytes <= MAIL_MAX_BYTES else None
-            size_bytes += len(line)
-            if size_bytes <= MAIL_MAX_BYTES:
-                lines.append(line[1:] if line.startswith(b".") else line)
-            else:
-                lines.clear()
