@@ -32,6 +32,7 @@ def make_environment(undefined: Literal["strict", "chainable"], fuel: int | None
         fuel=fuel,
         debug=True,  # errors name the expression
         pycompat=False,
+        keep_trailing_newline=True,
         auto_escape_callback=_escapes,
     )
     for name in REMOVED_FILTERS:

@@ -142,6 +142,7 @@ def test_text_that_looks_like_syntax_stays_text(source: str, style: str):
         ('<mj-include path="/etc/passwd" />', 2, "<mj-include> is not available"),
         ("<mj-text>a < b</mj-text>", 2, "must be written &lt;"),
         ("<mj-text {% if a %}color='red'{% endif %}>a</mj-text>", 2, "template syntax can not stand between"),
+        ("<mj-text>" + "<div>" * 97 + "</div>" * 97 + "</mj-text>", 2, "nested more than 100 deep"),
         ("{{ a\n}}{{ b\n}}<mj-txt>a</mj-txt>", 4, "unknown element <mj-txt>"),
     ],
 )

@@ -21,6 +21,7 @@ from hayabin.content.render import (
     RenderFailed,
     RenderFailure,
     RenderLimitExceeded,
+    SystemVariables,
 )
 from tests.unit.content.sample import NEWSLETTER_MJML, NEWSLETTER_VALUES, SYSTEM
 
@@ -187,6 +188,18 @@ def test_system_variables_can_not_be_replaced_by_contacts():
     }
     content = Renderer(compiled).render(values, SYSTEM, MergePolicy.BLOCK)
     assert "evil" not in str(content)
+
+
+def test_system_urls_are_escaped_in_html_and_plain_in_text():
+    """An installation's own addresses are as little trusted in attributes as any other text."""
+    url = "https://t.example/?a=1&b=\"'<"
+    system = SystemVariables(url, url, url, SYSTEM.link_mac, url)
+    source = "<a href='https://x.example'>x</a><a href='{{ unsubscribe_url }}'>y</a><a href='{{ view_url }}'>z</a>"
+    content = Renderer(compile_template(TemplateKind.HTML, "s", source, None)).render({}, system, MergePolicy.BLOCK)
+    assert content.html is not None
+    assert content.html.count(html.escape(url)) == 4
+    assert url not in content.html
+    assert content.text == f"x: {url}/0y: {url}z: {url}\n"
 
 
 HOSTILE = [

@@ -76,6 +76,15 @@ def test_golden_mail_reads_back_as_its_parts():
     assert [part.defects for part in message.walk()] == [[], [], []]
 
 
+def test_body_line_ends_of_any_kind_become_crlf():
+    """Values come with the line ends of any system; inside the encoding all of them are CRLF."""
+    mail = WRITER.write(
+        MailParts("", "a@x.example", "s", "a\rb\r\nc\nd\r\r\n", None, "<1@x>", "https://t.example/"), DATE
+    )
+    payload = message_from_bytes(mail).get_payload(decode=True)
+    assert payload == b"a\r\nb\r\nc\r\nd\r\n\r\n"
+
+
 @pytest.mark.parametrize("size", [0, 1, 56, 57, 58, 114, 57 * 1000, 57 * 1001 + 1])
 def test_body_of_any_length_is_cut_into_lines_of_76(size: int):
     """The cut of base64 lines is right at its seams, for short bodies and long ones."""
