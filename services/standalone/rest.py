@@ -1,9 +1,11 @@
 """The demo's door to Hayabin: the REST API, as any client uses it.
 
-Promises: every POST carries an Idempotency-Key, so that a repeated one has one effect.
+Promises: every POST carries an Idempotency-Key, so that a repeated one has one effect; an answer that says "later" (409
+of a request in flight, 429, 503, each with Retry-After) is asked for again a few times.
 Fails: ``RestFailed`` with the problem's own words.
 """
 
+import asyncio
 import secrets
 from collections.abc import Mapping
 from types import TracebackType
@@ -12,6 +14,8 @@ from typing import Any, Self
 import httpx
 
 TIMEOUT_S = 30.0
+TRIES = 5
+LATER_MAX_S = 10
 
 
 class RestFailed(Exception):
@@ -68,10 +72,15 @@ class Rest:
 
     async def _ask(self, method: str, path: str, **arguments: Any) -> Any:
         what = f"{method} {path}"
-        try:
-            answer = await self._client.request(method, path, **arguments)
-        except httpx.HTTPError as error:
-            raise RestFailed(what, 0, {"detail": f"{type(error).__name__}: {error}"}) from error
+        for tries_left in reversed(range(TRIES)):
+            try:
+                answer = await self._client.request(method, path, **arguments)
+            except httpx.HTTPError as error:
+                raise RestFailed(what, 0, {"detail": f"{type(error).__name__}: {error}"}) from error
+            later = answer.headers.get("retry-after", "")
+            if not tries_left or answer.is_success or not later.isdecimal():
+                break
+            await asyncio.sleep(min(int(later), LATER_MAX_S))
         if answer.is_success:
             return answer.json() if answer.content else None
         try:

@@ -46,7 +46,15 @@ def answer(zone: Zone, packet: bytes) -> dns.message.Message | None:
         response.set_rcode(dns.rcode.NXDOMAIN)
     elif records:
         texts = [_quoted(record) if kind == "TXT" else record for record in records]
-        response.answer.append(dns.rrset.from_text_list(asked.name, TTL_S, "IN", kind, texts))
+        try:
+            found = dns.rrset.from_text_list(
+                asked.name, TTL_S, "IN", kind, texts, origin=dns.name.root, relativize=False
+            )
+        except dns.exception.DNSException as error:  # somebody published what is no record
+            get_logger().warning("sandbox_dns_bad_record", name=asked.name.to_text(), kind=kind, error=repr(error))
+            response.set_rcode(dns.rcode.SERVFAIL)
+        else:
+            response.answer.append(found)
     return response
 
 

@@ -203,6 +203,10 @@ async def test_sandbox_dns_leads_every_domain_to_loopback_and_serves_published_r
     publish(sandbox.folder / "zone.json", {"k._domainkey.sender.test": {"TXT": [long]}})
     answer = await resolver.resolve("k._domainkey.sender.test", "TXT")
     assert b"".join(answer[0].strings).decode() == long
+    publish(sandbox.folder / "zone.json", {"return.test": {"MX": ["10 mx.host"]}, "odd.test": {"MX": ["no record"]}})
+    assert (await resolver.resolve("return.test", "MX"))[0].exchange.to_text() == "mx.host."
+    with pytest.raises(dns.resolver.NoNameservers):
+        await resolver.resolve("odd.test", "MX")
 
 
 async def test_mailbox_page_shows_hostile_mail_without_running_or_loading_it(sandbox: Sandbox) -> None:
