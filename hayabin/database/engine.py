@@ -16,12 +16,10 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 STATEMENT_TIMEOUT_S = 60
 
-_PLANNER = {
-    "jit": "off",
-    # Our bulk statements look rows up by id from arrays. On a table that grew since its last ANALYZE (a fresh launch) a
-    # cached plan with a merge join reads all of it for every batch.
-    "enable_mergejoin": "off",
-}
+_PLANNER = {"jit": "off"}
+_LOOK_UPS = {**_PLANNER, "enable_mergejoin": "off", "enable_hashjoin": "off"}
+"""For who only looks rows up by id from arrays (gate, outcomes): on a table that grew since its last ANALYZE (a fresh
+launch) a merge or hash join would read all of it for every batch."""
 
 
 def asyncpg_url(url: str) -> str:
@@ -38,15 +36,18 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
 
 
-async def open_pool(url: str, *, name: str, size: int = 4) -> Pool:
-    """An asyncpg pool of at most ``size`` connections; JSONB comes and goes as Python objects, JSON as text."""
+async def open_pool(url: str, *, name: str, size: int = 4, look_ups: bool = False) -> Pool:
+    """An asyncpg pool of at most ``size`` connections; JSONB comes and goes as Python objects, JSON as text.
+
+    ``look_ups``: for statements that look rows up by id from arrays, and nothing else.
+    """
     return await asyncpg.create_pool(
         asyncpg_url(url),
         min_size=1,
         max_size=size,
         init=_prepare,
         command_timeout=STATEMENT_TIMEOUT_S,
-        server_settings={"application_name": name, **_PLANNER},
+        server_settings={"application_name": name, **(_LOOK_UPS if look_ups else _PLANNER)},
     )
 
 
@@ -56,8 +57,9 @@ class Database:
     Use as ``async with Database(url, name="api") as database``.
     """
 
-    def __init__(self, url: str, *, name: str, size: int = 4) -> None:
-        """Remember where; nothing is opened before ``__aenter__``."""
+    def __init__(self, url: str, *, name: str, size: int = 4, look_ups: bool = False) -> None:
+        """Remember where; nothing is opened before ``__aenter__``. ``look_ups``: see ``open_pool``."""
+        self._look_ups = look_ups
         self._url = url
         self._name = name
         self._size = size
@@ -79,7 +81,7 @@ class Database:
         return self._engine
 
     async def __aenter__(self) -> Self:
-        self._pool = await open_pool(self._url, name=self._name, size=self._size)
+        self._pool = await open_pool(self._url, name=self._name, size=self._size, look_ups=self._look_ups)
         self._engine = create_async_engine(
             sqlalchemy_url(self._url),
             pool_size=self._size,

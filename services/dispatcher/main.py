@@ -33,7 +33,7 @@ async def serve(process: Process, settings: DispatcherSettings) -> None:
     """Run until told to stop."""
     sources.prove(settings.sources)
     async with (
-        Database(settings.database_url.get_secret_value(), name="dispatcher", size=6) as database,
+        Database(settings.database_url.get_secret_value(), name="dispatcher", size=6, look_ups=True) as database,
         connect(settings.broker_url.get_secret_value(), name=process.instance) as broker,
     ):
         await broker.declare(pool_queues(settings.pool))
