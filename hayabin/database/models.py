@@ -166,6 +166,7 @@ import_jobs = Table(
     Column("size_bytes", BigInteger, nullable=False, server_default="0"),
     Column("rows_read", BigInteger, nullable=False, server_default="0"),
     Column("rows_imported", BigInteger, nullable=False, server_default="0"),
+    Column("rows_duplicate", BigInteger, nullable=False, server_default="0"),  # the same address again further down
     Column("rows_invalid", BigInteger, nullable=False, server_default="0"),
     Column("error", Text),
     _now("created_at"),

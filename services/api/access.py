@@ -65,8 +65,8 @@ def new_key() -> NewKey:
     return NewKey(f"hyb_{prefix}_{secret}", prefix, hashlib.sha256(secret.encode()).digest())
 
 
-async def authenticate(connection: Connection, authorization: str | None) -> Principal:
-    """Who the ``Authorization`` header says.
+def require_form(authorization: str | None) -> re.Match[str]:
+    """Refuse what cannot be a key before anything is spent on it.
 
     Raises:
         Problem: 401.
@@ -74,6 +74,16 @@ async def authenticate(connection: Connection, authorization: str | None) -> Pri
     found = _FORM.fullmatch(authorization or "")
     if found is None:
         raise Problem(401, "unauthenticated", "Send your API key as `Authorization: Bearer hyb_…`.", headers=_CHALLENGE)
+    return found
+
+
+async def authenticate(connection: Connection, authorization: str | None) -> Principal:
+    """Who the ``Authorization`` header says.
+
+    Raises:
+        Problem: 401.
+    """
+    found = require_form(authorization)
     row = await connection.fetchrow(
         "SELECT id, tenant_id, secret_hash, scopes, last_used_at IS NULL OR last_used_at < now() - interval '1 minute' "
         "AS stale FROM api_keys WHERE prefix = $1 AND revoked_at IS NULL "
@@ -88,11 +98,20 @@ async def authenticate(connection: Connection, authorization: str | None) -> Pri
     return Principal(row["tenant_id"], row["id"], frozenset(row["scopes"]))
 
 
+def require_scope(principal: Principal, scope: Scope) -> None:
+    """Pass silently where the key has the scope.
+
+    Raises:
+        Problem: 403.
+    """
+    if scope not in principal.scopes:
+        raise Problem(403, "missing-scope", f"This API key does not have the scope {scope}.")
+
+
 def _allowed(scope: Scope) -> Callable[[Request], Principal]:
     def check(request: Request) -> Principal:
         principal: Principal = request.state.principal
-        if scope not in principal.scopes:
-            raise Problem(403, "missing-scope", f"This API key does not have the scope {scope}.")
+        require_scope(principal, scope)
         return principal
 
     return check

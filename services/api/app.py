@@ -1,18 +1,27 @@
 """The FastAPI application.
 
-Promises: everything under /v1 needs a key, but for /v1/health; the OpenAPI document and the reference page need none.
+Promises: everything under /v1 needs a key, but for /v1/health; the OpenAPI document, the reference page and the
+explanations of problems need none, and load nothing from elsewhere.
 """
 
+import time
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
+from opentelemetry.trace import SpanKind
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hayabin.database.engine import Database
+from hayabin.telemetry import tracing
 from services.api import problems
 from services.api.body_limit import BodyLimit
-from services.api.reference import reference_page
+from services.api.openapi import document_of
+from services.api.rate_limit import RateLimit
+from services.api.reference import problem_page, reference_page
 from services.api.routes import (
+    campaign_moves,
+    campaign_reports,
     campaigns,
     contacts,
     domains,
@@ -24,25 +33,52 @@ from services.api.routes import (
     templates,
 )
 from services.api.settings import ApiSettings
+from services.api.upload import Uploads
 
 VERSION = "0.1.0"
-_ROUTERS = (contacts, lists, imports, templates, campaigns, messages, suppressions, domains, pools)
+_ROUTERS = (
+    contacts, lists, imports, templates, campaigns, campaign_moves, campaign_reports, messages, suppressions, domains,
+    pools,
+)  # fmt: skip
+
+
+class Traced:
+    """ASGI middleware: one span for each request, so that every problem has a ``trace_id``."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap ``app``."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Begin the span; routes give it its name."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        with tracing.tracer().start_as_current_span(
+            scope["method"], context=tracing.extract(headers), kind=SpanKind.SERVER
+        ):
+            await self._app(scope, receive, send)
 
 
 def make_app(settings: ApiSettings, database: Database) -> FastAPI:
     """The application on an open database."""
     app = FastAPI(
-        title="Hayabin", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/openapi.json",
+        title="Hayabin", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None,
         description="Bulk email delivery: contacts, templates, campaigns, and what happened to every recipient.",
     )  # fmt: skip
     app.state.settings = settings
     app.state.database = database
+    app.state.uploads = Uploads()
+    app.state.rate_limit = RateLimit(settings.rate_per_s, settings.rate_burst, time.monotonic)
     app.add_middleware(BodyLimit)
+    app.add_middleware(Traced)
     problems.install(app)
     for module in _ROUTERS:
         app.include_router(module.router)
     app.get("/v1/health", tags=["health"], operation_id="getHealth")(health)
-    app.get("/docs", include_in_schema=False)(docs)
+    for path, page in (("/openapi.json", document), ("/docs", docs), ("/problems/{kind}", problem)):
+        app.get(path, include_in_schema=False)(page)
     return app
 
 
@@ -53,11 +89,26 @@ async def health(request: Request) -> JSONResponse:
         "(SELECT count(*) FROM instances WHERE seen_at > now() - interval '20 seconds') AS dispatchers"
     )
     body: dict[str, Any] = {"status": "ok", "version": VERSION, **dict(row)}
-    return JSONResponse(body)
+    return JSONResponse(body, headers={"Cache-Control": "no-store"})
+
+
+async def document(request: Request) -> JSONResponse:
+    """The OpenAPI document."""
+    return JSONResponse(document_of(request.app))
 
 
 async def docs(request: Request) -> HTMLResponse:
     """The reference page."""
-    page = reference_page(request.app.openapi())
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
-    return HTMLResponse(page, headers={"Content-Security-Policy": policy})
+    return _page(reference_page(document_of(request.app)))
+
+
+async def problem(kind: str) -> HTMLResponse:
+    """What a kind of problem means; ``type`` of a problem leads here."""
+    return _page(problem_page(kind))
+
+
+def _page(content: str) -> HTMLResponse:
+    policy = (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return HTMLResponse(content, headers={"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"})

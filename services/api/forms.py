@@ -1,6 +1,7 @@
 """What request bodies are made of: strict types, no unknown fields, no control characters, bounded sizes."""
 
-from datetime import datetime
+import math
+import re
 from typing import Annotated, Any
 
 from fastapi import Path
@@ -8,6 +9,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from hayabin.domain.address import Address, AddressInvalid, parse_address
 from services.api.problems import Problem
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Form(BaseModel):
@@ -19,11 +22,19 @@ class Form(BaseModel):
 def _printable(value: str) -> str:
     if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in value):
         raise ValueError("must not have control characters or line ends")
+    return _storable(value)
+
+
+def _storable(value: str) -> str:
+    if "\x00" in value or _SURROGATE.search(value):
+        raise ValueError("must not have NUL or half characters (lone surrogates)")
     return value
 
 
 Line = Annotated[str, Field(max_length=300), AfterValidator(_printable)]
 """One line of text."""
+Text = Annotated[str, Field(min_length=1, max_length=1024 * 1024), AfterValidator(_storable)]
+"""Any text, such as a template."""
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Moment = Annotated[AwareDatetime, Field(strict=False)]
 """RFC 3339 with a time zone."""
@@ -32,16 +43,38 @@ Reference = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 MAX_ATTRIBUTES = 100
 MAX_ATTRIBUTES_CHARS = 20_000
+MAX_DEPTH = 8
 
 
 def _attributes(value: dict[str, Any]) -> dict[str, Any]:
     if len(value) > MAX_ATTRIBUTES or len(str(value)) > MAX_ATTRIBUTES_CHARS:
         raise ValueError(f"at most {MAX_ATTRIBUTES} attributes with {MAX_ATTRIBUTES_CHARS} characters in all")
-    if any(not name or len(name) > 100 or "\x00" in name or name.startswith("_hb") for name in value):
+    if any(not name or len(name) > 100 or name.startswith("_hb") for name in value):
         raise ValueError("names have 1 to 100 characters and do not begin with _hb")
-    if "\\u0000" in ascii(value) or "\\x00" in ascii(value):
-        raise ValueError("values must not have NUL characters")
+    _require_plain(value, MAX_DEPTH)
     return value
+
+
+def _require_plain(value: object, depth: int) -> None:
+    """Pass silently where the database and the renderer can take the value as it is."""
+    match value:
+        case str():
+            _storable(value)
+        case float() if not math.isfinite(value):
+            raise ValueError("numbers must be finite")
+        case int() if abs(value) >= 2**63:
+            raise ValueError("whole numbers must be within 64 bits")
+        case dict() | list() if depth == 0:
+            raise ValueError(f"at most {MAX_DEPTH} levels of nesting")
+        case dict():
+            for name, item in value.items():
+                _storable(name)
+                _require_plain(item, depth - 1)
+        case list():
+            for item in value:
+                _require_plain(item, depth - 1)
+        case _:
+            pass
 
 
 Attributes = Annotated[dict[str, Any], AfterValidator(_attributes)]
@@ -65,6 +98,18 @@ def address_of(text: str, pointer: str) -> Address:
         ) from error
 
 
-def moment(value: datetime | None) -> str | None:
-    """A time as RFC 3339."""
-    return None if value is None else value.isoformat()
+Mailbox = Address
+"""An address that mail comes from or goes back to."""
+
+
+def mailbox_of(text: str, pointer: str) -> Mailbox:
+    """The sender's or reply address that ``text`` is: ASCII, because every recipient's server has to take it.
+
+    Raises:
+        Problem: 422.
+    """
+    address = address_of(text, pointer)
+    if address.needs_smtputf8:
+        errors = [{"pointer": pointer, "message": "the part before the @ must be ASCII"}]
+        raise Problem(422, "invalid-address", "Many servers would refuse this sender.", errors=errors)
+    return address

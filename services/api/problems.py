@@ -15,12 +15,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from opentelemetry import trace
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from hayabin.database.launch import CampaignMissing, EmptyAudience
 from hayabin.domain.campaign import IllegalTransition
 from hayabin.telemetry.logging import get_logger
 
 MEDIA_TYPE = "application/problem+json"
+MAX_ERRORS = 100
 _AWAY = (
     OSError,
     asyncio.TimeoutError,
@@ -28,6 +30,9 @@ _AWAY = (
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
 )
 
 
@@ -76,16 +81,22 @@ def answer(request: Request, problem: Problem) -> Response:
 
 def _from_validation(error: RequestValidationError) -> Problem:
     errors = []
-    for item in error.errors():
+    for item in error.errors()[:MAX_ERRORS]:
         where, *path = item["loc"]
-        pointer = "#/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
-        errors.append({"pointer": pointer if where == "body" else f"{where}:{'/'.join(map(str, path))}",
-                       "message": item["msg"]})  # fmt: skip
+        if item["type"] == "json_invalid":
+            path = []
+        pointer = "#" + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+        place = pointer if where == "body" else f"{where}:{'/'.join(map(str, path))}"
+        # names of unknown fields come from the caller: bounded, and without half characters
+        errors.append({"pointer": place.encode(errors="replace").decode()[:300], "message": item["msg"]})
     return Problem(422, "invalid-request", "The request does not have the form that is documented.", errors=errors)
 
 
 def _from_http(error: HTTPException) -> Problem:
-    slugs = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "unsupported-media-type"}
+    slugs = {
+        404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "unsupported-media-type",
+        429: "too-many-requests", 503: "unavailable",
+    }  # fmt: skip
     detail = {404: "There is nothing at this address.", 405: "This address does not know that method."}
     return Problem(
         error.status_code,
@@ -96,7 +107,21 @@ def _from_http(error: HTTPException) -> Problem:
 
 
 def translate(error: Exception) -> Problem:
-    """What an exception is to the outside."""
+    """What an exception is to the outside; what is our fault is logged."""
+    refusal = _refusal(error)
+    if refusal is not None:
+        return refusal
+    if isinstance(error, _AWAY):
+        get_logger().warning("dependency_away", error=repr(error))
+        return Problem(
+            503, "unavailable", "The database is not available just now. Try again.", headers={"Retry-After": "2"}
+        )
+    get_logger().error("request_failed", error=repr(error), exc_info=error)
+    return Problem(500, "internal-error", "This is our fault, and it was logged. Try again later.")
+
+
+def _refusal(error: Exception) -> Problem | None:
+    """The problem where the request is at fault, or what it refers to."""
     match error:
         case Problem():
             return error
@@ -104,6 +129,8 @@ def translate(error: Exception) -> Problem:
             return _from_validation(error)
         case HTTPException():
             return _from_http(error)
+        case ClientDisconnect():
+            return Problem(408, "request-timeout", "The connection ended before the body did.")
         case CampaignMissing():
             return not_found("campaign")
         case EmptyAudience():
@@ -112,16 +139,13 @@ def translate(error: Exception) -> Problem:
             return Problem(
                 409, "wrong-state", f"The campaign is {error.current}; it cannot become {error.following} from there."
             )
+        case asyncpg.IntegrityConstraintViolationError():
+            get_logger().warning("constraint_refused", constraint=error.constraint_name)
+            return Problem(409, "conflict", "What this refers to has changed, or is in use elsewhere.")
         case asyncpg.DataError():
             return Problem(422, "invalid-request", "A value cannot be stored: it has characters that no text may have.")
-        case _ if isinstance(error, _AWAY):
-            get_logger().warning("dependency_away", error=repr(error))
-            return Problem(
-                503, "unavailable", "The database is not available just now. Try again.", headers={"Retry-After": "2"}
-            )
         case _:
-            get_logger().error("request_failed", error=repr(error), exc_info=error)
-            return Problem(500, "internal-error", "This is our fault, and it was logged. Try again later.")
+            return None
 
 
 def install(app: FastAPI) -> None:

@@ -4,11 +4,21 @@ import html
 import json
 from typing import Any
 
+from services.api.problem_kinds import KINDS
+from services.api.problems import not_found
+
 _STYLE = (
     "body{font:16px/1.6 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2733}"
     "h2{border-bottom:1px solid #cfd8e3;margin-top:2.5rem}code,pre{font:14px/1.5 ui-monospace,monospace}"
     "pre{background:#f3f6fa;padding:.8rem;overflow:auto;border-radius:6px}summary{cursor:pointer;padding:.3rem 0}"
+    "details{margin-left:.5rem}li{margin:.2rem 0}"
     ".m{display:inline-block;min-width:4.2rem;font-weight:700;color:#0b5cad}"
+)
+_INTRODUCTION = (
+    "<p>Send your key as <code>Authorization: Bearer hyb_…</code>. Every POST takes an <code>Idempotency-Key</code>. "
+    "Lists come in pages: pass <code>next_cursor</code> back as <code>cursor</code>. Errors are RFC 9457 problems; "
+    "their kinds are <a href='#problems'>below</a>. The machine-readable document: "
+    "<a href='/openapi.json'>/openapi.json</a>.</p>"
 )
 
 
@@ -20,13 +30,34 @@ def reference_page(document: dict[str, Any]) -> str:
             tag = (operation.get("tags") or ["other"])[0]
             groups.setdefault(tag, []).append(_operation(document, path, method, operation))
     sections = "".join(f"<h2>{html.escape(tag)}</h2>{''.join(items)}" for tag, items in groups.items())
-    title = html.escape(f"{document['info']['title']} {document['info']['version']}")
+    problems = "".join(
+        f"<li><a href='/problems/{kind}'><code>{kind}</code></a> {html.escape(text)}</li>"
+        for kind, text in KINDS.items()
+    )
+    title = f"{document['info']['title']} {document['info']['version']}"
+    return _page(title, f"{_INTRODUCTION}{sections}<h2 id='problems'>problems</h2><ul>{problems}</ul>")
+
+
+def problem_page(kind: str) -> str:
+    """The explanation of a kind of problem.
+
+    Raises:
+        Problem: 404 for a kind that we do not have.
+    """
+    if kind not in KINDS:
+        raise not_found("kind of problem")
+    return _page(
+        kind.replace("-", " ").capitalize(),
+        f"<p>{html.escape(KINDS[kind])}</p><p><a href='/docs'>The reference</a></p>",
+    )
+
+
+def _page(title: str, content: str) -> str:
+    title = html.escape(title)
     return (
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
         f"<meta name='viewport' content='width=device-width,initial-scale=1'><style>{_STYLE}</style></head><body>"
-        f"<h1>{title}</h1><p>Send your key as <code>Authorization: Bearer hyb_…</code>. Every POST takes an "
-        "<code>Idempotency-Key</code>. Errors are RFC 9457 problems. The machine-readable document: "
-        f"<a href='/openapi.json'>/openapi.json</a>.</p>{sections}</body></html>"
+        f"<h1>{title}</h1>{content}</body></html>"
     )
 
 
@@ -40,24 +71,42 @@ def _operation(document: dict[str, Any], path: str, method: str, operation: dict
         )
         parts.append(f"<ul>{rows}</ul>")
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-        shown = _example(document, content)
-        text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, indent=2)
-        parts.append(f"<p>{html.escape(kind)}</p><pre>{html.escape(text)}</pre>")
+        parts.append(_content(f"Request, {kind}", content))
+        parts.append(_members(document, content.get("schema", {})))
+    for status, response in operation["responses"].items():
+        if status != "default":
+            for kind, content in response.get("content", {}).items():
+                parts.append(_content(f"Answer {status}, {kind}", content))
     return (
         f"<details><summary><span class='m'>{method.upper()}</span> <code>{html.escape(path)}</code> "
         f"{html.escape(operation.get('summary', ''))}</summary>{''.join(parts)}</details>"
     )
 
 
-def _example(document: dict[str, Any], content: dict[str, Any]) -> Any:
-    if "example" in content:
-        return content["example"]
-    schema = content.get("schema", {})
-    if schema.get("examples"):
-        return schema["examples"][0]
+def _content(title: str, content: dict[str, Any]) -> str:
+    shown = content.get("example")
+    if shown is None:
+        return f"<p>{html.escape(title)}</p>"
+    text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, indent=2)
+    return f"<p>{html.escape(title)}</p><pre>{html.escape(text)}</pre>"
+
+
+def _members(document: dict[str, Any], schema: dict[str, Any]) -> str:
+    """The members of a body's form, with what is needed and what stands where one is left out."""
     for choice in (schema, *schema.get("anyOf", [])):
         name = choice.get("$ref", "").rpartition("/")[2]
         if name:
-            properties = document["components"]["schemas"][name].get("properties", {})
-            return {key: value.get("default", value.get("type", "…")) for key, value in properties.items()}
-    return {}
+            form = document["components"]["schemas"][name]
+            needed = form.get("required", [])
+            rows = "".join(
+                f"<li><code>{html.escape(member)}</code> {_note(member in needed, about)}</li>"
+                for member, about in form.get("properties", {}).items()
+            )
+            return f"<ul>{rows}</ul>"
+    return ""
+
+
+def _note(is_needed: bool, about: dict[str, Any]) -> str:
+    if is_needed:
+        return "needed"
+    return f"default <code>{html.escape(json.dumps(about.get('default'), ensure_ascii=False))}</code>"

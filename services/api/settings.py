@@ -19,3 +19,8 @@ class ApiSettings(DatabaseSettings, BrokerSettings, TokenSettings, SealingSettin
     http_port: int = Field(default=8080, ge=0, le=65535)
     dns_servers: str = ""
     """``ip`` or ``ip:port``, separated by commas, for the check of domains; the system's resolvers when empty."""
+    bounce_hostname: str = ""
+    """Name of the bounce service's host, for the MX of the return path; the return-path domain when empty."""
+    rate_per_s: float = Field(default=200, ge=0)
+    """Requests a second that one API key may make of this process; 0: as many as it likes."""
+    rate_burst: int = Field(default=400, ge=1)

@@ -1,30 +1,47 @@
-"""The route class of every operation: authentication, one transaction, idempotency, one span.
+"""The route class of every operation: body, authentication, one transaction; its name and status on the span.
 
 Promises: a request that changes something is one transaction, committed before the answer leaves and rolled back with
-any problem. With an ``Idempotency-Key`` the answer is kept in that same transaction: the effect and its record exist
-together or not at all; a replay gives the same answer with ``Idempotency-Replayed: true``.
-Fails: 422 for the same key with another request, 409 with Retry-After while the first one is in flight.
-Source: the IETF draft "The Idempotency-Key HTTP Header Field".
+any problem. No database connection is held while a body is awaited (uploads excepted, which are few) or while
+something outside is asked (``before_transaction``).
+Fails: every exception is answered as ``problems`` says; 408 for a body that does not come, 503 when no connection is
+free in time.
 """
 
-import hashlib
+import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from opentelemetry.trace import SpanKind
+from opentelemetry import trace
 
-from hayabin.database.engine import Connection, Database
-from hayabin.telemetry import tracing
+from hayabin.database.engine import Database
+from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import HTTP_REQUESTS, HTTP_SECONDS
-from services.api.access import authenticate
+from services.api.access import Principal, authenticate, require_form
+from services.api.idempotency import once
 from services.api.problems import Problem, answer, translate
+from services.api.upload import is_upload
 
-KEY_MAX_CHARS = 200
+BODY_S = 30.0
+CONNECTION_S = 5.0
 _READING = frozenset({"GET", "HEAD"})
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Preparation = Callable[[Request, Principal], Awaitable[Any]]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+_PREPARATIONS: dict[Callable[..., Any], Preparation] = {}
+
+
+def before_transaction(preparation: Preparation) -> Callable[[Endpoint], Endpoint]:
+    """Run ``preparation`` ahead of the endpoint's transaction; the endpoint finds its result in ``state.prepared``."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        _PREPARATIONS[endpoint] = preparation
+        return endpoint
+
+    return mark
 
 
 class TransactionRoute(APIRoute):
@@ -34,82 +51,62 @@ class TransactionRoute(APIRoute):
         """Wrap FastAPI's handler."""
         inner = super().get_route_handler()
         path = self.path
+        preparation = _PREPARATIONS.get(self.endpoint)
 
         async def handler(request: Request) -> Response:
             started = time.perf_counter()
-            with tracing.tracer().start_as_current_span(
-                f"{request.method} {path}", context=tracing.extract(request.headers), kind=SpanKind.SERVER
-            ) as span:
-                try:
-                    response = await _run(request, inner)
-                except Exception as error:  # noqa: BLE001 - translated, logged where it is ours
-                    response = answer(request, translate(error))
-                span.set_attribute("http.response.status_code", response.status_code)
-            HTTP_REQUESTS.labels(path, request.method, response.status_code).inc()
-            HTTP_SECONDS.labels(path).observe(time.perf_counter() - started)
+            span = trace.get_current_span()
+            span.update_name(f"{request.method} {path}")
+            try:
+                response = await _run(request, inner, preparation)
+            except Exception as error:  # noqa: BLE001 - translated, logged where it is ours
+                response = answer(request, translate(error))
+            span.set_attribute("http.route", path)
+            span.set_attribute("http.response.status_code", response.status_code)
+            _note(request, path, response.status_code, time.perf_counter() - started)
+            response.headers.setdefault("Cache-Control", "no-store")
             return response
 
         return handler
 
 
-async def _run(request: Request, inner: Handler) -> Response:
+def _note(request: Request, path: str, status: int, seconds: float) -> None:
+    HTTP_REQUESTS.labels(path, request.method, status).inc()
+    HTTP_SECONDS.labels(path).observe(seconds)
+    if request.method not in _READING:
+        principal: Principal | None = getattr(request.state, "principal", None)
+        get_logger().info(
+            "request_answered", method=request.method, route=path, status=status, ms=round(seconds * 1000),
+            tenant_id=principal and principal.tenant_id, key_id=principal and principal.key_id,
+        )  # fmt: skip
+
+
+async def _run(request: Request, inner: Handler, preparation: Preparation | None) -> Response:
+    authorization = request.headers.get("authorization")
+    require_form(authorization)
+    if not is_upload(request):
+        try:
+            async with asyncio.timeout(BODY_S):
+                await request.body()
+        except TimeoutError as error:
+            raise Problem(408, "request-timeout", "The body did not come. Send the request again.") from error
     database: Database = request.app.state.database
-    async with database.pool.acquire() as connection:
-        request.state.connection = connection
-        request.state.principal = await authenticate(connection, request.headers.get("authorization"))
-        if request.method in _READING:
+    async with database.pool.acquire(timeout=CONNECTION_S) as connection:
+        principal = request.state.principal = await authenticate(connection, authorization)
+        request.app.state.rate_limit.take(principal.key_id)
+        if preparation is None:
+            return await _on(connection, request, inner)
+    request.state.prepared = await preparation(request, principal)
+    async with database.pool.acquire(timeout=CONNECTION_S) as connection:
+        return await _on(connection, request, inner)
+
+
+async def _on(connection: Any, request: Request, inner: Handler) -> Response:
+    request.state.connection = connection
+    if request.method in _READING:
+        return await inner(request)
+    async with connection.transaction():
+        key = request.headers.get("idempotency-key")
+        if request.method != "POST" or key is None:
             return await inner(request)
-        async with connection.transaction():
-            key = request.headers.get("idempotency-key")
-            if request.method != "POST" or key is None:
-                return await inner(request)
-            return await _once(request, connection, key, inner)
-
-
-async def _once(request: Request, connection: Connection, key: str, inner: Handler) -> Response:
-    if not key or len(key) > KEY_MAX_CHARS or not key.isprintable():
-        raise Problem(
-            422, "invalid-idempotency-key", f"Idempotency-Key takes 1 to {KEY_MAX_CHARS} printable characters."
-        )
-    tenant_id = request.state.principal.tenant_id
-    lock = int.from_bytes(hashlib.blake2b(f"{tenant_id}:{key}".encode(), digest_size=8).digest(), signed=True)
-    if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", lock):
-        raise Problem(
-            409,
-            "idempotency-in-flight",
-            "The first request with this Idempotency-Key is still being worked on.",
-            headers={"Retry-After": "1"},
-        )
-    fingerprint = await _fingerprint(request)
-    kept = await connection.fetchrow(
-        "SELECT fingerprint, status, headers, body FROM idempotency_keys WHERE tenant_id = $1 AND key = $2",
-        tenant_id,
-        key,
-    )
-    if kept is not None:
-        if kept["fingerprint"] != fingerprint:
-            raise Problem(422, "idempotency-key-reused", "This Idempotency-Key belongs to a different request.")
-        return Response(kept["body"], kept["status"], {**kept["headers"], "Idempotency-Replayed": "true"})
-    response = await inner(request)
-    headers = {name: value for name, value in response.headers.items() if name in {"content-type", "location"}}
-    await connection.execute(
-        "INSERT INTO idempotency_keys (tenant_id, key, fingerprint, status, headers, body) VALUES ($1,$2,$3,$4,$5,$6)",
-        tenant_id,
-        key,
-        fingerprint,
-        response.status_code,
-        headers,
-        bytes(response.body),
-    )
-    return response
-
-
-async def _fingerprint(request: Request) -> bytes:
-    """Of method, path, query and body; of an upload's body the length stands for all of it."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
-    if request.url.path.rstrip("/").endswith("/imports"):
-        digest.update(request.headers.get("content-length", "").encode())
-    else:
-        digest.update(await request.body())
-    return digest.digest()
+        return await once(request, connection, key, inner)

@@ -1,148 +1,187 @@
 """Works off import jobs, one at a time in each scheduler.
 
-Promises: a job whose worker died is begun anew by another one, with the same result (contacts are merged by address,
-errors written anew); progress and heartbeat are written with each page; parsing happens in a thread.
-Fails: a file that cannot be imported as a whole ends the job as ``failed`` with a sentence; database errors come
-out and leave the job to be taken up again.
+Promises: a job belongs to one worker at a time (a session lock on the job, so it is free the moment its worker's
+connection ends); a job whose worker died is begun anew by the next one with the same result; progress and heartbeat
+are written with each page; parsing happens in a thread, page by page.
+Fails: a file that cannot be imported as a whole ends the job as ``failed`` with a sentence; when the database is away
+that error comes out and the job is taken up again; any other failure is logged and ends the job as ``failed``.
 """
 
 import asyncio
 import codecs
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
-from hayabin.database.engine import Connection, Database, Pool
+import asyncpg
+
+from hayabin.database.engine import Connection, Database
 from hayabin.telemetry.logging import get_logger
-from services.api.imports.csv_rows import BOM, Contact, CsvRows, FileRefused, RowError
+from services.api.imports import staging
+from services.api.imports.csv_rows import Contact, CsvRows, FileRefused, RowError
+from services.api.imports.row_cutter import BOM
 
-PAGE_ROWS = 5000
-STALE_S = 30.0
+SLICE_BYTES = 256 * 1024
+"""What is parsed at a time; bounds the rows in memory."""
 MAX_KEPT_ERRORS = 100_000
+_LOCKS = 0x68627901 << 32
+"""Session locks of jobs are this number and the job's id."""
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+
+_CANDIDATES_SQL = """
+SELECT id FROM import_jobs WHERE state IN ('queued', 'running')
+ORDER BY COALESCE(heartbeat_at, created_at), id LIMIT 20"""
 
 _CLAIM_SQL = """
 UPDATE import_jobs SET state = 'running', started_at = COALESCE(started_at, now()), heartbeat_at = now(), rows_read = 0,
-    rows_imported = 0, rows_invalid = 0
-WHERE id = (SELECT id FROM import_jobs WHERE state = 'queued'
-               OR (state = 'running' AND heartbeat_at < now() - make_interval(secs => $1))
-            ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING id, tenant_id, list_id"""
+    rows_imported = 0, rows_duplicate = 0, rows_invalid = 0
+WHERE id = $1 AND state IN ('queued', 'running') RETURNING tenant_id, list_id"""
 
-_MERGE_SQL = """
-WITH merged AS (
-    INSERT INTO contacts (tenant_id, address, wire, address_key, name, locale, attributes)
-    SELECT $1, * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::jsonb[])
-    ON CONFLICT (tenant_id, address_key) DO UPDATE SET
-        name = CASE WHEN excluded.name = '' THEN contacts.name ELSE excluded.name END, locale = excluded.locale,
-        attributes = contacts.attributes || excluded.attributes, updated_at = now()
-    RETURNING id)
-INSERT INTO list_members (list_id, contact_id) SELECT $2, id FROM merged WHERE $2::bigint IS NOT NULL
-ON CONFLICT DO NOTHING"""
+_PROGRESS_SQL = """
+UPDATE import_jobs SET rows_read = rows_read + $2, rows_invalid = rows_invalid + $3, rows_imported = rows_imported + $4,
+    heartbeat_at = now() WHERE id = $1"""
+
+_COMPLETE_SQL = """
+UPDATE import_jobs SET state = 'completed', finished_at = now(), heartbeat_at = now(),
+    rows_duplicate = rows_read - rows_invalid - rows_imported WHERE id = $1"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    connection: Connection
+    id: int
+    target: staging.Target
 
 
 async def run_next_import(database: Database, instance: str) -> bool:
     """Take up a queued or abandoned job and finish it; False if there is none."""
-    pool = database.pool
-    job = await pool.fetchrow(_CLAIM_SQL, STALE_S)
-    if job is None:
-        return False
-    log = get_logger().bind(import_id=job["id"], worker=instance)
-    try:
-        await _run(pool, job["id"], job["tenant_id"], job["list_id"])
-    except FileRefused as refused:
-        await pool.execute(
-            "UPDATE import_jobs SET state = 'failed', error = $2, finished_at = now() WHERE id = $1",
-            job["id"],
-            str(refused),
-        )
-        log.info("import_refused")
-    else:
-        log.info("import_completed")
-    await pool.execute("DELETE FROM import_chunks WHERE job_id = $1", job["id"])
+    async with database.pool.acquire() as connection:
+        # a worker whose machine is lost must not hold its job for the two hours of a default keepalive
+        await connection.execute("SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 5; "
+                                 "SET tcp_keepalives_count = 3")  # fmt: skip
+        job = await _claim(connection)
+        if job is None:
+            return False
+        log = get_logger().bind(import_id=job.id, tenant_id=job.target.tenant_id, worker=instance)
+        try:
+            await _run(job)
+            log.info("import_completed")
+        except FileRefused as refused:
+            await _fail(job, str(refused))
+            log.info("import_refused")
+        except _AWAY:
+            raise
+        except Exception:
+            log.exception("import_broken")
+            await _fail(job, "This is our fault, and it was logged. Ask your operator, then upload the file again.")
+        finally:
+            await _let_go(job)
     return True
 
 
-async def _run(pool: Pool, job_id: int, tenant_id: int, list_id: int | None) -> None:
-    await pool.execute("DELETE FROM import_errors WHERE job_id = $1", job_id)
-    numbers = [r["number"] for r in await pool.fetch(
-        "SELECT number FROM import_chunks WHERE job_id = $1 ORDER BY number", job_id)]  # fmt: skip
-    encoding = await _encoding(pool, job_id, numbers)
-    await pool.execute("UPDATE import_jobs SET encoding = $2 WHERE id = $1", job_id, encoding)
-    reader = CsvRows("utf-8" if encoding.startswith("utf-8") else encoding)
-    for number in numbers:
-        chunk = await _chunk(pool, job_id, number)
-        found = await asyncio.to_thread(reader.feed, chunk)
-        for start in range(0, max(len(found), 1), PAGE_ROWS):
-            await _write(pool, job_id, tenant_id, list_id, found[start : start + PAGE_ROWS])
-    await _write(pool, job_id, tenant_id, list_id, await asyncio.to_thread(reader.finish))
-    await pool.execute("UPDATE import_jobs SET state = 'completed', finished_at = now() WHERE id = $1", job_id)
+async def _claim(connection: Connection) -> _Job | None:
+    for candidate in await connection.fetch(_CANDIDATES_SQL):
+        job_id: int = candidate["id"]
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCKS | job_id):
+            row = await connection.fetchrow(_CLAIM_SQL, job_id)
+            if row is not None:
+                return _Job(connection, job_id, staging.Target(row["tenant_id"], row["list_id"]))
+            await connection.fetchval("SELECT pg_advisory_unlock($1)", _LOCKS | job_id)  # finished meanwhile
+    return None
 
 
-async def _chunk(pool: Pool, job_id: int, number: int) -> bytes:
-    content: bytes = await pool.fetchval(
-        "SELECT content FROM import_chunks WHERE job_id = $1 AND number = $2", job_id, number
+async def _let_go(job: _Job) -> None:
+    if not job.connection.is_closed():
+        await staging.end(job.connection)
+        await job.connection.fetchval("SELECT pg_advisory_unlock($1)", _LOCKS | job.id)
+
+
+async def _fail(job: _Job, error: str) -> None:
+    await job.connection.execute(
+        "UPDATE import_jobs SET state = 'failed', error = $2, finished_at = now() WHERE id = $1", job.id, error
     )
-    return content
+    await job.connection.execute("DELETE FROM import_chunks WHERE job_id = $1", job.id)
 
 
-async def _encoding(pool: Pool, job_id: int, numbers: Sequence[int]) -> str:
+async def _run(job: _Job) -> None:
+    await job.connection.execute("DELETE FROM import_errors WHERE job_id = $1", job.id)
+    await staging.begin(job.connection)
+    encoding = await _encoding(job)
+    await job.connection.execute("UPDATE import_jobs SET encoding = $2 WHERE id = $1", job.id, encoding)
+    await _stage(job, CsvRows("utf-8" if encoding.startswith("utf-8") else encoding))
+    await staging.order(job.connection)
+    last_key: str | None = ""
+    while last_key is not None:
+        async with job.connection.transaction():
+            merged = await staging.merge_page(job.connection, job.target, last_key)
+            await job.connection.execute(_PROGRESS_SQL, job.id, 0, 0, merged.rows)
+        last_key = merged.last_key
+    async with job.connection.transaction():
+        await job.connection.execute(_COMPLETE_SQL, job.id)
+        await job.connection.execute("DELETE FROM import_chunks WHERE job_id = $1", job.id)
+
+
+async def _stage(job: _Job, reader: CsvRows) -> None:
+    kept = 0
+    async for part in _slices(job):
+        found = await asyncio.to_thread(reader.feed, part)
+        kept += await _keep(job, found, MAX_KEPT_ERRORS - kept)
+    await _keep(job, await asyncio.to_thread(reader.finish), MAX_KEPT_ERRORS - kept)
+
+
+async def _slices(job: _Job) -> AsyncIterator[bytes]:
+    """The file again, in small parts."""
+    number = 0
+    while True:
+        chunk: bytes | None = await job.connection.fetchval(
+            "SELECT content FROM import_chunks WHERE job_id = $1 AND number = $2", job.id, number
+        )
+        if chunk is None:
+            return
+        for start in range(0, len(chunk), SLICE_BYTES):
+            yield chunk[start : start + SLICE_BYTES]
+        number += 1
+
+
+async def _encoding(job: _Job) -> str:
     """``utf-8-sig``, ``utf-8`` or ``cp932``: UTF-8 is believed only if all of the file is."""
     decoder = codecs.getincrementaldecoder("utf-8")()
+    first = True
     try:
-        for place, number in enumerate(numbers):
-            chunk = await _chunk(pool, job_id, number)
-            if place == 0 and chunk.startswith(BOM):
+        async for part in _slices(job):
+            if first and part.startswith(BOM):
                 return "utf-8-sig"
-            await asyncio.to_thread(decoder.decode, chunk, number == numbers[-1])
+            first = False
+            decoder.decode(part)
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return "cp932"
     return "utf-8"
 
 
-async def _write(
-    pool: Pool, job_id: int, tenant_id: int, list_id: int | None, found: Sequence[Contact | RowError]
-) -> None:
+async def _keep(job: _Job, found: Sequence[Contact | RowError], room: int) -> int:
+    """Stage contacts, write errors down (``room`` of them), say how far it is; returns the errors written."""
     contacts = [item for item in found if isinstance(item, Contact)]
     errors = [item for item in found if isinstance(item, RowError)]
-    async with pool.acquire() as connection, connection.transaction():
-        await _merge(connection, tenant_id, list_id, contacts)
-        await _keep_errors(connection, job_id, errors)
-        await connection.execute(
-            "UPDATE import_jobs SET rows_read = rows_read + $2, rows_imported = rows_imported + $3, "
-            "rows_invalid = rows_invalid + $4, heartbeat_at = now() WHERE id = $1",
-            job_id,
-            len(found),
-            len(contacts),
-            len(errors),
-        )
-
-
-async def _merge(connection: Connection, tenant_id: int, list_id: int | None, contacts: list[Contact]) -> None:
-    last = {contact.key: contact for contact in contacts}  # the same address twice: the later row wins
-    rows = sorted(last.values(), key=lambda contact: contact.key)
-    if rows:
-        await connection.execute(
-            _MERGE_SQL,
-            tenant_id,
-            list_id,
-            [c.address for c in rows],
-            [c.wire for c in rows],
-            [c.key for c in rows],
-            [c.name for c in rows],
-            [c.locale for c in rows],
-            [c.attributes for c in rows],
-        )
-
-
-async def _keep_errors(connection: Connection, job_id: int, errors: list[RowError]) -> None:
-    if not errors:
-        return
-    kept = await connection.fetchval("SELECT count(*) FROM import_errors WHERE job_id = $1", job_id)
-    some = errors[: max(MAX_KEPT_ERRORS - kept, 0)]
-    await connection.execute(
-        "INSERT INTO import_errors (job_id, line, column_name, reason, value) "
-        "SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[]) ON CONFLICT DO NOTHING",
-        job_id,
-        [error.line for error in some],
-        [error.column for error in some],
-        [error.reason for error in some],
-        [error.value for error in some],
-    )
+    some = errors[: max(room, 0)]
+    if contacts:
+        await staging.add(job.connection, contacts)
+    async with job.connection.transaction():
+        if some:
+            await job.connection.execute(
+                "INSERT INTO import_errors (job_id, line, column_name, reason, value) "
+                "SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[]) ON CONFLICT DO NOTHING",
+                job.id,
+                [error.line for error in some],
+                [error.column for error in some],
+                [error.reason for error in some],
+                [error.value for error in some],
+            )
+        await job.connection.execute(_PROGRESS_SQL, job.id, len(found), len(errors), 0)
+    return len(some)

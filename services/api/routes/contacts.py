@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Response
+from pydantic import Field
 
 from services.api.access import Db, ReadContacts, WriteContacts
 from services.api.forms import Attributes, Form, Id, Line, address_of
@@ -14,12 +15,16 @@ router = APIRouter(prefix="/v1/contacts", tags=["contacts"], route_class=Transac
 _COLUMNS = "id, address AS email, name, locale, attributes, created_at, updated_at"
 
 
+Locale = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")]
+"""A language tag, such as ``ja`` or ``en-GB`` (RFC 5646)."""
+
+
 class ContactForm(Form):
-    """A contact; created, or updated where the address exists."""
+    """A contact; created, or updated where the address exists: what is left out stays, attributes are merged."""
 
     email: Line
-    name: Line = ""
-    locale: Line = "ja"
+    name: Line | None = None
+    locale: Locale | None = None
     attributes: Attributes = {}
 
 
@@ -27,29 +32,24 @@ class ContactChange(Form):
     """What may change of a contact; attributes are merged, ``null`` removes one."""
 
     name: Line | None = None
-    locale: Line | None = None
+    locale: Locale | None = None
     attributes: Attributes | None = None
 
 
 @router.post("", status_code=201, operation_id="upsertContact")
 async def upsert(
-    db: Db,
-    who: WriteContacts,
-    form: Annotated[
-        ContactForm,
-        Body(examples=[{"email": "a..b@docomo.ne.jp", "name": "田中 花子", "attributes": {"company": "サンプル商事"}}]),
-    ],
+    db: Db, who: WriteContacts, response: Response, form: Annotated[ContactForm, Body()]
 ) -> dict[str, Any]:
-    """Create a contact, or update the one that has this address."""
+    """Create a contact (201), or update the one that has this address (200)."""
     address = address_of(form.email, "#/email")
     row = await db.fetchrow(
         f"""
         INSERT INTO contacts (tenant_id, address, wire, address_key, name, locale, attributes)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        VALUES ($1, $2, $3, $4, COALESCE($5, ''), COALESCE($6, 'ja'), $7)
         ON CONFLICT (tenant_id, address_key) DO UPDATE SET address = excluded.address, wire = excluded.wire,
-            name = excluded.name, locale = excluded.locale, attributes = contacts.attributes || excluded.attributes,
-            updated_at = now()
-        RETURNING {_COLUMNS}""",
+            name = COALESCE($5, contacts.name), locale = COALESCE($6, contacts.locale),
+            attributes = jsonb_strip_nulls(contacts.attributes || excluded.attributes), updated_at = now()
+        RETURNING {_COLUMNS}, xmax = 0 AS created""",
         who.tenant_id,
         address.given,
         address.wire,
@@ -58,7 +58,9 @@ async def upsert(
         form.locale,
         form.attributes,
     )
-    return dict(row or {})
+    contact = dict(row or {})
+    response.status_code = 201 if contact.pop("created") else 200
+    return contact
 
 
 @router.get("", operation_id="listContacts")

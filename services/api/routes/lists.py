@@ -79,6 +79,21 @@ async def get(db: Db, who: ReadContacts, list_id: Id) -> dict[str, Any]:
     return dict(row)
 
 
+@router.get("/{list_id}/members", operation_id="listMembers")
+async def members(db: Db, who: ReadContacts, list_id: Id, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+    """Who is or was on a list, in order of contact id; `state` is `subscribed` or `unsubscribed`."""
+    await require_list(db, who, list_id)
+    rows = await db.fetch(
+        "SELECT m.contact_id, c.address AS email, c.name, m.state, m.updated_at FROM list_members m "
+        "JOIN contacts c ON c.id = m.contact_id WHERE m.list_id = $1 AND m.contact_id > $2 "
+        "ORDER BY m.contact_id LIMIT $3",
+        list_id,
+        after(cursor),
+        limit + 1,
+    )
+    return page(rows, limit, key="contact_id")
+
+
 @router.post("/{list_id}/members", operation_id="addMembers")
 async def add(db: Db, who: WriteContacts, list_id: Id, form: MembersForm) -> dict[str, int]:
     """Subscribe contacts; who has unsubscribed stays unsubscribed."""
@@ -97,4 +112,7 @@ async def add(db: Db, who: WriteContacts, list_id: Id, form: MembersForm) -> dic
 async def remove(db: Db, who: WriteContacts, list_id: Id, contact_id: Id) -> None:
     """Take a contact off a list."""
     await require_list(db, who, list_id)
-    await db.execute("DELETE FROM list_members WHERE list_id = $1 AND contact_id = $2", list_id, contact_id)
+    if not await db.fetchval(
+        "DELETE FROM list_members WHERE list_id = $1 AND contact_id = $2 RETURNING 1", list_id, contact_id
+    ):
+        raise not_found("member")

@@ -1,5 +1,6 @@
 """Templates and their versions: a draft may be previewed, a published version never changes."""
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body
@@ -10,13 +11,12 @@ from hayabin.content.compiled import CompiledTemplate, TemplateInvalid, Template
 from hayabin.content.render import MergeFieldMissing, Renderer, RenderFailure, SystemVariables
 from hayabin.domain.campaign import MergePolicy
 from services.api.access import Db, Principal, ReadTemplates, WriteTemplates
-from services.api.forms import Attributes, Form, Id, Name
+from services.api.forms import Attributes, Form, Id, Name, Text
 from services.api.paging import Cursor, Limit, after, page
 from services.api.problems import Problem, not_found
 from services.api.transaction import TransactionRoute
 
 router = APIRouter(prefix="/v1/templates", tags=["templates"], route_class=TransactionRoute)
-Source = Annotated[str, Field(min_length=1, max_length=1024 * 1024)]
 _EXAMPLE = {
     "name": "newsletter",
     "kind": "mjml",
@@ -30,9 +30,9 @@ class VersionForm(Form):
     """Content of a version; the text part is made from the HTML where ``text`` is not given."""
 
     kind: Literal["mjml", "html", "text"]
-    subject: Annotated[str, Field(min_length=1, max_length=1000)]
-    source: Source
-    text: Source | None = None
+    subject: Annotated[Text, Field(max_length=1000)]
+    source: Text
+    text: Text | None = None
 
 
 class TemplateForm(VersionForm):
@@ -48,9 +48,10 @@ class PreviewForm(Form):
     merge_policy: Literal["fallback", "skip", "block"] = "block"
 
 
-def _compiled(form: VersionForm) -> CompiledTemplate:
+async def _compiled(form: VersionForm) -> CompiledTemplate:
+    kind = TemplateKind(form.kind)
     try:
-        return compile_template(TemplateKind(form.kind), form.subject, form.source, form.text)
+        return await asyncio.to_thread(compile_template, kind, form.subject, form.source, form.text)
     except TemplateInvalid as error:
         raise Problem(
             422,
@@ -65,7 +66,7 @@ def _compiled(form: VersionForm) -> CompiledTemplate:
 
 
 async def _add_version(db: Db, template_id: int, form: VersionForm) -> dict[str, Any]:
-    compiled = _compiled(form)
+    compiled = await _compiled(form)
     row = await db.fetchrow(
         "INSERT INTO template_versions (template_id, number, kind, subject, source, text_source, compiled) "
         "SELECT $1, COALESCE(max(number), 0) + 1, $2, $3, $4, $5, $6 FROM template_versions WHERE template_id = $1 "
@@ -121,14 +122,31 @@ async def listed(db: Db, who: ReadTemplates, limit: Limit = 100, cursor: Cursor 
 
 @router.get("/{template_id}", operation_id="getTemplate")
 async def get(db: Db, who: ReadTemplates, template_id: Id) -> dict[str, Any]:
-    """A template and its versions, the newest first."""
+    """A template and its newest versions (at most 50), without their sources."""
     template = await _require(db, who, template_id)
     versions = await db.fetch(
-        "SELECT id, number, kind, subject, source, text_source AS text, created_at, published_at "
-        "FROM template_versions WHERE template_id = $1 ORDER BY number DESC LIMIT 50",
+        "SELECT id, number, kind, subject, created_at, published_at FROM template_versions WHERE template_id = $1 "
+        "ORDER BY number DESC LIMIT 50",
         template_id,
     )
     return {**template, "versions": [dict(version) for version in versions]}
+
+
+@router.get("/{template_id}/versions/{number}", operation_id="getTemplateVersion")
+async def get_version(db: Db, who: ReadTemplates, template_id: Id, number: Id) -> dict[str, Any]:
+    """One version with its source, its merge fields and its links."""
+    await _require(db, who, template_id)
+    row = await db.fetchrow(
+        "SELECT id, number, kind, subject, source, text_source AS text, compiled, created_at, published_at "
+        "FROM template_versions WHERE template_id = $1 AND number = $2",
+        template_id,
+        number,
+    )
+    if row is None:
+        raise not_found("version")
+    compiled = CompiledTemplate.from_json(row["compiled"])
+    shown = {name: value for name, value in row.items() if name != "compiled"}
+    return {**shown, "fields": sorted(compiled.fields), "links": [link.url for link in compiled.links]}
 
 
 @router.post("/{template_id}/versions", status_code=201, operation_id="addTemplateVersion")
@@ -169,9 +187,8 @@ async def preview(db: Db, who: ReadTemplates, template_id: Id, number: Id, form:
         link_mac=lambda _number, _url: "preview",
     )
     try:
-        content = Renderer(CompiledTemplate.from_json(stored)).render(
-            form.variables, system, MergePolicy(form.merge_policy)
-        )
+        renderer = Renderer(CompiledTemplate.from_json(stored))
+        content = await asyncio.to_thread(renderer.render, form.variables, system, MergePolicy(form.merge_policy))
     except MergeFieldMissing as error:
         raise Problem(
             422,

@@ -315,6 +315,7 @@ def upgrade() -> None:
         sa.Column("size_bytes", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("rows_read", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("rows_imported", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("rows_duplicate", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("rows_invalid", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),

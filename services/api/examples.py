@@ -1,0 +1,167 @@
+"""An example of each operation's request and answer, for the OpenAPI document and the reference page.
+
+Promises: every operation has one; tests send the requests and hold the answers against the examples' members.
+"""
+
+from typing import Any
+
+_AT = "2026-11-24T09:00:00+00:00"
+_CONTACT = {
+    "id": 17,
+    "email": "a..b@docomo.ne.jp",
+    "name": "田中 花子",
+    "locale": "ja",
+    "attributes": {"company": "サンプル商事", "stage": "見積"},
+    "created_at": _AT,
+    "updated_at": _AT,
+}
+_LIST = {"id": 3, "name": "newsletter", "description": "月刊", "created_at": _AT}
+_IMPORT = {
+    "id": 5, "list_id": 3, "filename": "contacts.csv", "state": "completed", "encoding": "cp932", "size_bytes": 91234,
+    "rows_read": 1000, "rows_imported": 985, "rows_duplicate": 5, "rows_invalid": 10, "error": None, "created_at": _AT,
+    "started_at": _AT, "finished_at": _AT,
+}  # fmt: skip
+_NEW_IMPORT = {
+    **_IMPORT, "state": "queued", "encoding": None, "rows_read": 0, "rows_imported": 0, "rows_duplicate": 0,
+    "rows_invalid": 0, "started_at": None, "finished_at": None,
+}  # fmt: skip
+_ERROR = {"line": 12, "column": "メールアドレス", "reason": "misplaced_dot", "value": "a..b@example.com"}
+_MJML = (
+    "<mjml><mj-body><mj-section><mj-column><mj-text>{{ name }} 様</mj-text>"
+    '<mj-button href="https://shop.example.jp/">見る</mj-button></mj-column></mj-section></mj-body></mjml>'
+)
+_SOURCE = {"kind": "mjml", "subject": "{{ name }} 様、今月のお知らせ", "source": _MJML}
+_PUBLISHED = {
+    "id": 9, "number": 1, "kind": "mjml", "subject": _SOURCE["subject"], "created_at": _AT, "published_at": _AT,
+}  # fmt: skip
+_DRAFT_VERSION = {**_PUBLISHED, "published_at": None, "fields": ["name"], "links": ["https://shop.example.jp/"]}
+_TEMPLATE = {"id": 4, "name": "newsletter", "created_at": _AT}
+_CAMPAIGN_FORM = {
+    "name": "November",
+    "template_version_id": 9,
+    "list_id": 3,
+    "from_name": "サンプル商事",
+    "from_address": "news@mail.example.jp",
+    "pool": "main",
+}
+_DRAFT = {
+    "id": 21, **_CAMPAIGN_FORM, "class": "bulk", "kind": "campaign", "state": "draft", "state_reason": "",
+    "domain_id": 2, "reply_to": "", "merge_policy": "fallback", "schedule_at": None, "send_by": None,
+    "created_at": _AT, "updated_at": _AT, "launched_at": None, "completed_at": None, "audience": 0,
+}  # fmt: skip
+_SENDING = {**_DRAFT, "state": "sending", "launched_at": _AT, "audience": 985}
+_STATS = {
+    "campaign_id": 21, "state": "sending", "audience": 985, "accepted": 950, "failed": 8, "suppressed": 4,
+    "cancelled": 0, "expired": 0, "unknown": 1, "due": 22, "bounced": 7, "bounced_by_reason": {"unknown_user": 7},
+    "render_failed": 1, "render_failed_by_reason": {"merge_field_missing": 1}, "complained": 1,
+    "deferrals_by_reason": {"greylisted": 31}, "deferrals": 31, "accepted_after_retry": 30, "opened": 412, "opens": 640,
+    "clicked": 97, "clicks": 131, "unsubscribed": 2,
+}  # fmt: skip
+_MESSAGE = {
+    "id": 1001, "recipient": '"a..b"@docomo.ne.jp', "contact_id": 17, "state": "accepted", "attempts": 2,
+    "next_attempt_at": None, "reason": None, "changed_at": _AT,
+}  # fmt: skip
+_TIMELINE = [
+    {"at": _AT, "what": "attempt", "attempt": 1, "state": "deferred", "reason": "greylisted", "phase": "rcpt",
+     "code": 451, "enhanced": "4.7.1", "reply": "451 4.7.1 Try again later", "source_ip": "192.0.2.10",
+     "mx": "mx.example.net", "lane": "other", "tls": True, "duration_ms": 120},
+    {"at": _AT, "what": "open", "link": None, "detail": ""},
+]  # fmt: skip
+_SUPPRESSION = {
+    "email": "b@example.net", "list_id": 0, "reason": "manual", "source": "api", "created_at": _AT, "expires_at": None,
+}  # fmt: skip
+_RECORDS = [
+    {"name": "hb2r._domainkey.mail.example.jp", "type": "TXT", "value": "v=DKIM1; k=rsa; p=MIIBIjANBg…",
+     "purpose": "DKIM rsa-sha256"},
+    {"name": "hb2e._domainkey.mail.example.jp", "type": "TXT", "value": "v=DKIM1; k=ed25519; p=11qYAYKx…",
+     "purpose": "DKIM ed25519-sha256"},
+    {"name": "_dmarc.mail.example.jp", "type": "TXT", "value": "v=DMARC1; p=none", "purpose": "DMARC"},
+]  # fmt: skip
+_DOMAIN_ROW = {"id": 2, "name": "mail.example.jp", "verified_at": None, "created_at": _AT}
+_DOMAIN = {**_DOMAIN_ROW, "dns_records": _RECORDS}
+_POOL = {"name": "main", "description": "", "created_at": _AT}
+_SOURCE_IP = {"pool": "main", "address": "192.0.2.10", "ehlo_name": "mta1.example.jp", "seen_at": _AT}
+
+
+def _page(*items: dict[str, Any]) -> dict[str, Any]:
+    return {"items": list(items), "next_cursor": None}
+
+
+REQUESTS: dict[str, Any] = {
+    "upsertContact": {"email": _CONTACT["email"], "name": _CONTACT["name"], "attributes": _CONTACT["attributes"]},
+    "changeContact": {"name": "田中 華子", "attributes": {"stage": "成約", "company": None}},
+    "createList": {"name": "newsletter", "description": "月刊"},
+    "addMembers": {"contact_ids": [17]},
+    "startImport": "email,name,company\na..b@docomo.ne.jp,田中 花子,サンプル商事\n",
+    "createTemplate": {"name": "newsletter", **_SOURCE},
+    "addTemplateVersion": _SOURCE,
+    "previewTemplateVersion": {"variables": {"name": "田中 花子"}},
+    "createCampaign": _CAMPAIGN_FORM,
+    "changeCampaign": {"name": "November, second try", "send_by": "2099-12-31T23:59:59+09:00"},
+    "launchCampaign": {"allow_unverified_domain": True},
+    "scheduleCampaign": {"schedule_at": "2099-12-01T09:00:00+09:00", "allow_unverified_domain": True},
+    "testCampaign": {"to": ["me@example.jp"], "variables": {"name": "私"}},
+    "suppress": {"emails": ["b@example.net"]},
+    "addDomain": {"name": "mail.example.jp"},
+    "createIpPool": {"name": "second", "description": "warming up"},
+}
+"""By operation id; operations without a body are not here."""
+
+ANSWERS: dict[str, Any] = {
+    "upsertContact": _CONTACT,
+    "listContacts": _page(_CONTACT),
+    "getContact": _CONTACT,
+    "changeContact": {**_CONTACT, "name": "田中 華子", "attributes": {"stage": "成約"}},
+    "deleteContact": None,
+    "createList": _LIST,
+    "listLists": _page(_LIST),
+    "getList": {**_LIST, "subscribed": 985},
+    "listMembers": _page(
+        {"contact_id": 17, "email": _CONTACT["email"], "name": "田中 花子", "state": "subscribed", "updated_at": _AT}
+    ),
+    "addMembers": {"added": 1},
+    "removeMember": None,
+    "startImport": _NEW_IMPORT,
+    "listImports": _page(_IMPORT),
+    "getImport": _IMPORT,
+    "listImportErrors": _page(_ERROR),
+    "downloadImportErrors": "line,column,reason,value\n12,メールアドレス,misplaced_dot,a..b@example.com\n",
+    "createTemplate": {"id": 4, "name": "newsletter", "version": _DRAFT_VERSION},
+    "listTemplates": _page(_TEMPLATE),
+    "getTemplate": {**_TEMPLATE, "versions": [_PUBLISHED]},
+    "addTemplateVersion": {**_DRAFT_VERSION, "id": 10, "number": 2},
+    "getTemplateVersion": {**_DRAFT_VERSION, "source": _MJML, "text": None},
+    "publishTemplateVersion": _PUBLISHED,
+    "previewTemplateVersion": {
+        "subject": "田中 花子 様、今月のお知らせ",
+        "html": "<!doctype html>…",
+        "text": "田中 花子 様\n…",
+    },
+    "createCampaign": _DRAFT,
+    "changeCampaign": {**_DRAFT, "name": "November, second try", "send_by": "2099-12-31T14:59:59+00:00"},
+    "listCampaigns": _page(_DRAFT),
+    "getCampaign": _SENDING,
+    "countAudience": {"audience": 985, "suppressed": 4},
+    "launchCampaign": _SENDING,
+    "scheduleCampaign": {**_DRAFT, "state": "scheduled", "schedule_at": "2099-12-01T00:00:00+00:00"},
+    "unscheduleCampaign": _DRAFT,
+    "pauseCampaign": {**_SENDING, "state": "paused", "state_reason": "by request"},
+    "resumeCampaign": _SENDING,
+    "cancelCampaign": {**_SENDING, "state": "cancelled", "state_reason": "by request"},
+    "testCampaign": {**_SENDING, "id": 22, "class": "transactional", "kind": "test", "list_id": None, "audience": 1},
+    "getCampaignStats": _STATS,
+    "listCampaignMessages": _page(_MESSAGE),
+    "getMessage": {**_MESSAGE, "campaign_id": 21, "timeline": _TIMELINE},
+    "suppress": {"added": 1, "known": 0},
+    "listSuppressions": _page(_SUPPRESSION),
+    "getSuppression": {"email": "b@example.net", "suppressions": [_SUPPRESSION]},
+    "unsuppress": None,
+    "addDomain": _DOMAIN,
+    "listDomains": _page(_DOMAIN_ROW),
+    "getDomain": _DOMAIN,
+    "verifyDomain": {**_DOMAIN, "verified_at": _AT},
+    "listIpPools": _page({**_POOL, "sources": [_SOURCE_IP]}),
+    "createIpPool": {**_POOL, "name": "second", "description": "warming up"},
+    "getHealth": {"status": "ok", "version": "0.1.0", "outbox_age_s": 0.0, "dispatchers": 1},
+}
+"""By operation id; None where the answer has no body."""

@@ -1,0 +1,116 @@
+"""The OpenAPI document: FastAPI's, with the keys, the headers, the problems and an example of everything.
+
+Promises: made once; needs no request.
+Source: OpenAPI 3.1, RFC 9457.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from services.api.examples import ANSWERS, REQUESTS
+from services.api.problems import MEDIA_TYPE
+
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {"type": "string", "description": "Stable; the last part names the kind"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong here, and what to do"},
+        "instance": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"pointer": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+        "trace_id": {"type": "string"},
+    },
+    "example": {
+        "type": "/problems/invalid-address",
+        "title": "Invalid address",
+        "status": 422,
+        "detail": "The address cannot be mailed to.",
+        "instance": "/v1/contacts",
+        "errors": [{"pointer": "#/email", "message": "missing_at: there is no @"}],
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    },
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+    "description": "One effect for one key; a replay has the same answer and `Idempotency-Replayed: true`",
+}
+
+
+def document_of(app: FastAPI) -> dict[str, Any]:
+    """The document of ``app``."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+        )
+        components = document.setdefault("components", {})
+        components["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer", "bearerFormat": "hyb_…"}}
+        schemas = components.setdefault("schemas", {})
+        schemas.pop("HTTPValidationError", None)
+        schemas.pop("ValidationError", None)
+        schemas["Problem"] = _PROBLEM
+        for operations in document["paths"].values():
+            for method, operation in operations.items():
+                _complete(method, operation)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _complete(method: str, operation: dict[str, Any]) -> None:
+    name = operation["operationId"]
+    if name != "getHealth":
+        operation["security"] = [{"apiKey": []}]
+    if method == "post":
+        operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+    for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+        if name in REQUESTS and media_type != "multipart/form-data":
+            content["example"] = REQUESTS[name]
+    responses = operation["responses"]
+    responses.pop("422", None)
+    for response in responses.values():
+        _describe(response, ANSWERS.get(name))
+    responses["default"] = {
+        "description": "A problem (RFC 9457)",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
+def _describe(response: dict[str, Any], example: Any) -> None:
+    match example:
+        case None:
+            response.pop("content", None)
+        case str():
+            response["content"] = {"text/csv": {"schema": {"type": "string"}, "example": example}}
+        case _:
+            response["content"] = {"application/json": {"schema": _schema_of(example), "example": example}}
+
+
+def _schema_of(example: Any) -> dict[str, Any]:
+    """The schema that an example shows: its members and their types."""
+    match example:
+        case bool():
+            return {"type": "boolean"}
+        case int():
+            return {"type": "integer"}
+        case float():
+            return {"type": "number"}
+        case str():
+            return {"type": "string"}
+        case dict():
+            return {"type": "object", "properties": {name: _schema_of(value) for name, value in example.items()}}
+        case list():
+            return {"type": "array", "items": _schema_of(example[0]) if example else {}}
+        case _:
+            return {}

@@ -1,0 +1,73 @@
+"""What a campaign would reach, and what became of it."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from hayabin.database.counters import read_counters
+from hayabin.domain.message import OPEN, MessageState
+from services.api.access import Db, ReadCampaigns
+from services.api.forms import Id
+from services.api.paging import Cursor, Limit, after, page
+from services.api.routes import campaign_rows as rows
+from services.api.transaction import TransactionRoute
+
+router = APIRouter(prefix="/v1/campaigns/{campaign_id}", tags=["campaigns"], route_class=TransactionRoute)
+_FINAL = sorted(set(MessageState) - OPEN)
+_COUNTED = ("deferrals", "accepted_after_retry", "opened", "opens", "clicked", "clicks", "unsubscribed")
+
+
+@router.get("/audience", operation_id="countAudience")
+async def audience(db: Db, who: ReadCampaigns, campaign_id: Id) -> dict[str, int]:
+    """Who would be in the audience now, and how many of them would be suppressed."""
+    await rows.require_campaign(db, who, campaign_id)
+    return dict(await db.fetchrow(rows.AUDIENCE_SQL, campaign_id, who.tenant_id) or {})
+
+
+@router.get("/stats", operation_id="getCampaignStats")
+async def stats(db: Db, who: ReadCampaigns, campaign_id: Id) -> dict[str, Any]:
+    """What happened so far, from counters kept with every change; the equation is part of the answer:
+    accepted + failed + suppressed + cancelled + expired + unknown + due = audience.
+    """  # noqa: D205 - the reference shows all of it
+    campaign = await rows.require_campaign(db, who, campaign_id)
+    counted = await read_counters(db, campaign_id)
+    states = {state.value: counted.get(state, 0) for state in _FINAL}
+    return {
+        "campaign_id": campaign_id,
+        "state": campaign["state"],
+        "audience": campaign["audience"],
+        "accepted": states["accepted"] + states["complained"],
+        "failed": states["bounced"] + states["failed"],
+        "suppressed": states["suppressed"],
+        "cancelled": states["cancelled"],
+        "expired": states["expired"],
+        "unknown": states["unknown"],
+        "due": campaign["audience"] - sum(states.values()),
+        "bounced": states["bounced"],
+        "bounced_by_reason": _by_reason(counted, "bounced"),
+        "render_failed": states["failed"],
+        "render_failed_by_reason": _by_reason(counted, "failed"),
+        "complained": states["complained"],
+        "deferrals_by_reason": _by_reason(counted, "deferred"),
+        **{name: counted.get(name, 0) for name in _COUNTED},
+    }
+
+
+def _by_reason(counted: dict[str, int], what: str) -> dict[str, int]:
+    prefix = f"{what}:"
+    return {name.removeprefix(prefix): n for name, n in sorted(counted.items()) if name.startswith(prefix) and n}
+
+
+@router.get("/messages", operation_id="listCampaignMessages")
+async def messages(
+    db: Db,
+    who: ReadCampaigns,
+    campaign_id: Id,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    state: Annotated[MessageState | None, Query(description="Only messages in this state")] = None,
+) -> dict[str, Any]:
+    """Every recipient of the campaign and what is known of each."""
+    await rows.require_campaign(db, who, campaign_id)
+    found = await db.fetch(rows.MESSAGES_SQL, campaign_id, after(cursor), limit + 1, state, who.tenant_id)
+    return page(found, limit)
