@@ -3,9 +3,11 @@ SHELL := /bin/bash
 BENCH ?= pipeline
 PYTHON ?= python3
 VENV := .venv
+export PYTHON
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test check bench proto lock migrate clean
+.NOTPARALLEL:
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 12
@@ -29,17 +31,20 @@ check: ## The static checks alone
 	@scripts/check
 
 bench: ## A benchmark: make bench BENCH=pipeline|render|smtp_client; writes benchmarks/out/
-	@scripts/debian-packages rabbitmq-server postgresql postfix
+	@scripts/debian-packages rabbitmq-server postgresql postfix python3-venv
 	@scripts/setup dev
 	@$(VENV)/bin/python benchmarks/$(BENCH).py
 
 proto: ## Generate hayabin/contracts from proto/
+	@scripts/setup dev
 	@$(VENV)/bin/python scripts/proto.py
 
 lock: ## Compile requirements/*.txt again from pyproject.toml
+	@scripts/setup dev
 	@scripts/lock
 
 migrate: ## Bring the database of HAYABIN_DATABASE_URL to the newest schema
+	@scripts/setup standalone
 	@$(VENV)/bin/python -m hayabin.database.migrate
 
 clean: ## Remove what was made here (.venv, node_modules, caches); .hayabin stays
