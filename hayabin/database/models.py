@@ -468,10 +468,3 @@ belt_messages = Table(  # the embedded broker's queues; empty where RabbitMQ is 
     _now("published_at"),
     Index("ix_belt_messages_queue_id", "queue", "id"),
 )
-
-belt_consumers = Table(
-    "belt_consumers",
-    metadata,
-    Column("name", Text, primary_key=True),
-    _now("seen_at"),
-)

@@ -8,8 +8,8 @@ import contextlib
 
 from hayabin.broker import connect
 from hayabin.broker.consumer import handle
-from hayabin.broker.topology import pool_queues, render_queue
-from hayabin.database.engine import Database, Pool
+from hayabin.broker.topology import render_queue
+from hayabin.database.engine import Database
 from hayabin.domain.campaign import MessageClass
 from hayabin.lifecycle import Process, run
 from hayabin.settings import secret_bytes, token_ring
@@ -26,8 +26,6 @@ async def serve(process: Process, settings: RendererSettings) -> None:
         Database(settings.database_url.get_secret_value(), name="renderer", size=4) as database,
         connect(settings.broker_url.get_secret_value(), name=process.instance) as broker,
     ):
-        for pool in await _pools(database.pool):
-            await broker.declare(pool_queues(pool))
         worker = Worker(
             pool=database.pool,
             broker=broker,
@@ -64,10 +62,6 @@ async def serve(process: Process, settings: RendererSettings) -> None:
             async with asyncio.timeout(process.drain_timeout_s - 1):
                 await idle.wait()
         worker.thread.shutdown(wait=False, cancel_futures=True)
-
-
-async def _pools(pool: Pool) -> list[str]:
-    return [row["name"] for row in await pool.fetch("SELECT name FROM ip_pools")]
 
 
 def main() -> None:

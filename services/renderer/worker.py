@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from hayabin.broker import Broker, Delivery, Outgoing
-from hayabin.broker.topology import DISPATCH
+from hayabin.broker.topology import DISPATCH, pool_queues
 from hayabin.content.render import MergeFieldMissing, SystemVariables
 from hayabin.contracts.codec import decode, encode
 from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
@@ -67,6 +67,7 @@ class Worker:
     providers: KnownProviders
     ring: TokenRing
     names: Names
+    declared: set[str] = field(default_factory=set)
     thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "render"))
 
     async def handle(self, delivery: Delivery) -> None:
@@ -75,6 +76,9 @@ class Worker:
         if chunk.lease_expires_ms < time.time() * 1000:
             return  # its rows were, or will be, fed again
         campaign = await self.campaigns.get(chunk.campaign_id)
+        if campaign.pool not in self.declared:  # a pool may be younger than this process
+            await self.broker.declare(pool_queues(campaign.pool))
+            self.declared.add(campaign.pool)
         attributes: dict[str, str | int] = {
             "hayabin.campaign_id": chunk.campaign_id,
             "hayabin.attempt": chunk.attempt + 1,

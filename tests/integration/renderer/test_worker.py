@@ -9,7 +9,7 @@ import pytest
 
 from hayabin.broker import Broker, Delivery, Outgoing, connect
 from hayabin.broker.consumer import handle
-from hayabin.broker.topology import PARKED_QUEUE, RENDER, dispatch_queue, pool_queues, render_queue
+from hayabin.broker.topology import PARKED_QUEUE, RENDER, dispatch_queue, render_queue
 from hayabin.content.compile import compile_template
 from hayabin.content.compiled import TemplateKind
 from hayabin.contracts.codec import decode, encode
@@ -43,7 +43,6 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 async def broker(database_url: str, pool: Pool) -> AsyncIterator[Broker]:
     """The embedded broker with a renderer's worker on its queue."""
     async with connect(database_url, name="render") as broker:
-        await broker.declare(pool_queues("main"))
         worker = Worker(
             pool=pool,
             broker=broker,

@@ -34,12 +34,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("message_id", "attempt", name=op.f("pk_attempts")),
     )
     op.create_table(
-        "belt_consumers",
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_belt_consumers")),
-    )
-    op.create_table(
         "belt_messages",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("queue", sa.Text(), nullable=False),
@@ -494,5 +488,4 @@ def downgrade() -> None:
     op.drop_table("counter_deltas")
     op.drop_index("ix_belt_messages_queue_id", table_name="belt_messages")
     op.drop_table("belt_messages")
-    op.drop_table("belt_consumers")
     op.drop_table("attempts")
