@@ -87,14 +87,15 @@ def _parse(parts: dict[str, str]) -> dict[str, list[Piece]]:
             problems.append(TemplateProblem(1, None, pointer, "holds half a character (a lone surrogate)"))
             continue
         try:
+            pieces[pointer] = split_template(source)  # first: it keeps minijinja's recursion bounded
             make_environment("strict").add_template(pointer, source)
-            pieces[pointer] = split_template(source)
         except TemplateError as error:
             problems.append(TemplateProblem(error.line or 1, None, pointer, error.detail or error.kind))
         except SyntaxBroken as error:
             problems.append(_problem(source, pointer, error.offset, error.message))
         else:
-            problems += [_problem(source, pointer, o.offset, o.message) for o in offences(pieces[pointer])]
+            found = offences(pieces[pointer])[: TemplateInvalid.MAX_PROBLEMS]
+            problems += [_problem(source, pointer, offence.offset, offence.message) for offence in found]
     _raise_if(problems)
     return pieces
 
@@ -113,8 +114,8 @@ def _html_and_text(
     kind: TemplateKind, source: str, pieces: list[Piece], book: LinkBook, *, with_text: bool
 ) -> tuple[str, str]:
     """The HTML part, and the text part written from it if asked for."""
-    if source.count("<") > TAGS_MAX:
-        raise TemplateInvalid([TemplateProblem(1, None, "/source", f"more than {TAGS_MAX} tags")])
+    if source.count("<") > TAGS_MAX or source.count("=") > TAGS_MAX:
+        raise TemplateInvalid([TemplateProblem(1, None, "/source", f"more than {TAGS_MAX} tags or attributes")])
     protected = ProtectedSource(source, pieces, markup=True)
     markup = _mjml_markup(protected) if kind is TemplateKind.MJML else _html_markup(protected)
     anchors = find_anchors(protected, markup, book)

@@ -41,6 +41,8 @@ _MONTHS = {
 }
 _NUMBER_MAX_CHARS = 40
 _DIGITS_MAX = 6
+ITEMS_MAX = 500
+"""Pairs are made outside the engine, which charges no fuel for them."""
 
 
 def format_date(value: Any, form: str = "%Y-%m-%d", language: str = "en") -> str:
@@ -119,13 +121,15 @@ def items_of(mapping: Any) -> list[tuple[Any, Any]]:
     """Key and value pairs in their order: ``{% for key, value in facts|items %}``; a missing value has none.
 
     Raises:
-        ValueError: ``mapping`` has no keys.
+        ValueError: ``mapping`` has no keys, or more than ``ITEMS_MAX``.
 
     """
     if mapping is None:
         return []
     if not isinstance(mapping, dict):
         raise ValueError("items is for values with keys")  # noqa: TRY004 - a template's fault, not a caller's
+    if len(mapping) > ITEMS_MAX:
+        raise ValueError(f"items is for at most {ITEMS_MAX} keys")
     return list(dict.items(mapping))
 
 

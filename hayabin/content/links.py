@@ -190,6 +190,8 @@ def _text_url_end(protected: ProtectedSource, url: str) -> str:
             url = url[: match.start()]
             break
     url = url.rstrip(_TRAILING)
+    if len(url) > 4 * URL_MAX_CHARS:
+        return url  # refused in any case
     while url.endswith((")", "]")) and url.count(url[-1]) > url.count("(" if url[-1] == ")" else "["):
         url = url[:-1].rstrip(_TRAILING)
     return url

@@ -3,12 +3,18 @@
 Promises: the pieces are those that minijinja sees, in order, comments left out and ``{% raw %}`` blocks turned into
 text; one pass, time linear in the source.
 Fails: ``SyntaxBroken`` with the offset where the source stops being a template, or holds what we do not read (braces
-inside an expression: dictionaries are refused, so that an expression ends where it seems to end).
+inside an expression: dictionaries are refused, so that an expression ends where it seems to end), or more of anything
+than minijinja's parser, which recurses over chains of operators and of ``elif``, has stack for.
 """
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+PIECES_MAX = 10_000
+TOKENS_MAX = 1000
+"""Tokens of one expression."""
+ELIF_MAX = 300
 
 _OPEN = re.compile(r"\{[{%#]")
 _RAW = re.compile(r"\{%[-+]?\s*raw\s*[-+]?%\}")
@@ -85,12 +91,14 @@ def split_template(source: str) -> list[Piece]:
     """The pieces of ``source``.
 
     Raises:
-        SyntaxBroken: something is not closed, or is no token of an expression.
+        SyntaxBroken: something is not closed, is no token of an expression, or is too much.
 
     """
     pieces: list[Piece] = []
-    position = 0
+    position = branches = 0
     while True:
+        if len(pieces) > PIECES_MAX:
+            raise SyntaxBroken(position, f"more than {PIECES_MAX} outputs and statements")
         opening = _OPEN.search(source, position)
         end = opening.start() if opening else len(source)
         if end > position:
@@ -111,6 +119,9 @@ def split_template(source: str) -> list[Piece]:
             piece = _expression(source, end, opening.group())
             pieces.append(piece)
             position = end + len(piece.text)
+            branches += piece.tag == "elif"
+            if branches > ELIF_MAX:
+                raise SyntaxBroken(end, f"more than {ELIF_MAX} branches by elif")
 
 
 def _find(source: str, what: str, start: int, message: str) -> int:
@@ -139,5 +150,7 @@ def _expression(source: str, start: int, opening: str) -> Piece:
             if position >= len(source):
                 raise SyntaxBroken(start, f"this {opening} is not closed")
             raise SyntaxBroken(position, f"{source[position]!r} can not stand in an expression")
+        if len(tokens) == TOKENS_MAX:
+            raise SyntaxBroken(start, f"an expression of more than {TOKENS_MAX} words and signs")
         tokens.append(Token(TokenKind(token.lastgroup or ""), token.group(), token.start(), token.end()))
         position = token.end()

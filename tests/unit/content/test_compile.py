@@ -163,7 +163,10 @@ def test_source_that_is_no_mjml_is_refused(source: str):
 @pytest.mark.parametrize(
     ("source", "line", "message"),
     [
-        ("a\n{{ b", 2, "unexpected end of input"),
+        ("a\n{{ b", 2, "this {{ is not closed"),
+        ("a\n{# b", 2, "this comment is not closed"),
+        ("a\n{% raw %}b", 2, "this raw block is not closed"),
+        ("a\n{{ 'b }}", 2, "can not stand in an expression"),
         ("a\n\n{% if x %}", 3, "unexpected end of input"),
         ("{% endif %}", 1, "unknown statement endif"),
         ("a\n{{ x|frobnicate }}", 2, "there is no filter 'frobnicate'"),
@@ -220,8 +223,16 @@ def test_problems_of_all_parts_are_reported_together():
         (TemplateKind.HTML, "<style>p{color:red}</style><p {% if a %}title='b'{% endif %}>c</p>"),
         (TemplateKind.TEXT, "{{ " + "(" * 50_000 + " }}"),
         (TemplateKind.TEXT, "{% if a %}" * 20_000),
+        (TemplateKind.TEXT, "{{ " + "a+" * 100_000 + "a }}"),
+        (TemplateKind.TEXT, "{{ a" + ".b" * 100_000 + " }}"),
+        (TemplateKind.TEXT, "{{ " + "not " * 100_000 + "a }}"),
+        (TemplateKind.TEXT, "{% if a %}" + "{% elif a %}" * 70_000 + "{% endif %}"),
+        (TemplateKind.TEXT, "\n" * 400_000 + "{{ a|x }}\n" * 50_000),
+        (TemplateKind.HTML, "<p>" * 60_000),
+        (TemplateKind.HTML, "<p " + "b=c " * 200_000 + ">"),
+        (TemplateKind.TEXT, "https://x.example/" + ")" * 1_000_000),
     ],
-    ids=range(14),
+    ids=range(22),
 )  # fmt: skip
 def test_source_beyond_the_bounds_is_refused(kind: TemplateKind, source: str):
     """Size, depth and amplification: none of these may reach the native libraries, which crash or run for minutes."""

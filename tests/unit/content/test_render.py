@@ -156,6 +156,8 @@ def test_value_of_wrong_kind_fails_for_that_recipient():
     ):
         with pytest.raises(RenderFailed):
             rendered(source, a="x")
+    with pytest.raises(RenderFailed):
+        rendered("{{ a|items|list }}", a={str(number): number for number in range(501)})
 
 
 @pytest.mark.parametrize("value", [object(), b"x", {1: "x"}, [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]], {"a": {1, 2}}])
