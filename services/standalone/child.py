@@ -47,7 +47,7 @@ class ChildSpec:
     user: ServerUser
     stop_signal: signal.Signals = signal.SIGTERM
     orphan_signal: signal.Signals = signal.SIGKILL
-    start_timeout_s: float = 40.0
+    start_timeout_s: float = 90.0
     stop_timeout_s: float = 12.0
 
 

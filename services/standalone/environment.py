@@ -1,9 +1,12 @@
 """The environment of every process of a standalone run, from one place.
 
-Promises: a process gets what is written here and nothing of the caller's environment; all of it listens on loopback;
-mail goes to the sandbox's port, resolved by the sandbox's DNS, so none of it can leave the machine.
+Promises: a process gets what is written here and nothing of the caller's environment (it finds modules where we find
+them); all of it listens on loopback; mail goes to the sandbox's port, resolved by the sandbox's DNS, so none of it can
+leave the machine.
 """
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +66,7 @@ def environment_of(service: str, plan: Plan) -> dict[str, str]:
         "HOME": str(plan.places.root),
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         **{f"HAYABIN_{name}": value for name, value in {**_of_all(service, plan), **_of(service, plan)}.items()},
     }
 

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,30 +65,61 @@ def test_demo_small_run_holds_every_finding_and_leaves_no_process(state: Path) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(TIMEOUT_S)
-def test_up_after_demo_shows_its_data_and_stops_cleanly_at_ctrl_c(state: Path) -> None:
-    """`up` comes back with the campaign and the mails of the demo; Ctrl-C ends it with 0 and without a trace."""
+def test_up_killed_after_the_demo_leaves_no_process_and_its_data(state: Path) -> None:
+    """`up` comes back with the campaign and the mails of the demo; SIGKILL of it alone ends everything that it started."""
+    process, _ = start_up(state)
+    with httpx.Client(headers=key_of(state), timeout=20, trust_env=False) as client:
+        campaigns = client.get(url_of(state, "api", "/v1/campaigns")).json()["items"]
+        mailbox = client.get(url_of(state, "mailbox", "/?lang=en&q=新茶")).text
+    assert [campaign["state"] for campaign in campaigns] == ["completed", "completed"]
+    assert "新茶" in mailbox
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 15
+    while processes_of(state) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(state) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(TIMEOUT_S)
+def test_up_again_after_a_kill_finds_its_data_and_stops_cleanly_at_ctrl_c(state: Path) -> None:
+    """Nothing of the killed run is in the way; a second `up` is turned away; Ctrl-C ends with 0 and without a trace."""
+    process, said = start_up(state)
+    with httpx.Client(headers=key_of(state), timeout=20, trust_env=False) as client:
+        campaigns = client.get(url_of(state, "api", "/v1/campaigns")).json()["items"]
+    second = subprocess.run(
+        command("up", "--state-dir", str(state)), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert len(campaigns) == 2
+    assert second.returncode == 1
+    assert f"process {process.pid}" in second.stderr
+    assert process.returncode == 0, said + rest
+    assert "Stopped; the data stays" in rest
+    assert processes_of(state) == []
+
+
+def start_up(state: Path) -> tuple[subprocess.Popen[str], str]:
+    """`hayabin up`, up; and what it said until then."""
     process = subprocess.Popen(command("up", "--state-dir", str(state)), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     said = ""
     for line in process.stdout:
         said += line
         if "Hayabin is up" in line:
-            break
-    key = json.loads((state / "secrets.json").read_text(encoding="utf-8"))["api_key"]
+            return process, said
+    raise AssertionError(said)
+
+
+def key_of(state: Path) -> dict[str, str]:
+    """The header that names the demo's tenant."""
+    kept = json.loads((state / "secrets.json").read_text(encoding="utf-8"))
+    return {"Authorization": f"Bearer {kept['api_key']}"}
+
+
+def url_of(state: Path, name: str, path: str) -> str:
+    """An address of the running state folder."""
     ports = json.loads((state / "ports.json").read_text(encoding="utf-8"))
-    headers = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(headers=headers, timeout=20, trust_env=False) as client:
-        campaigns = client.get(f"http://127.0.0.1:{ports['api']}/v1/campaigns").json()["items"]
-        mailbox = client.get(f"http://127.0.0.1:{ports['mailbox']}/?lang=en&q=新茶").text
-    second = subprocess.run(
-        command("up", "--state-dir", str(state)), cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
-    )
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
-    assert [campaign["state"] for campaign in campaigns] == ["completed", "completed"]
-    assert "新茶" in mailbox
-    assert second.returncode == 1
-    assert f"process {process.pid}" in second.stderr
-    assert process.returncode == 0, said + rest
-    assert "Stopped; the data stays" in rest
-    assert processes_of(state) == []
+    return f"http://127.0.0.1:{ports[name]}{path}"

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,20 @@ async def test_supervisor_stop_ends_lower_waves_first_and_kills_what_lingers(tmp
     assert journal.read_text(encoding="ascii").split() == ["first", "last"]
     assert any("stubborn did not stop in time" in line for line in said)
     await until(lambda: not _lives(grandchild))
+
+
+async def test_supervisor_in_a_hurry_does_not_wait_for_drains(tmp_path: Path) -> None:
+    """The second Ctrl-C: what would drain for long is killed at once, wherever the stop was."""
+    hurry = asyncio.Event()
+    stubborn = replace(child(tmp_path, "stubborn", "trap '' TERM; while :; do sleep 0.05; done"), stop_timeout_s=60)
+    async with Supervisor(lambda _: None, hurry) as supervisor:
+        await supervisor.start([stubborn])
+        await asyncio.sleep(0.2)
+        pid = supervisor.pids()["stubborn"]
+        asyncio.get_running_loop().call_later(0.3, hurry.set)
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
+    assert not _lives(pid)
 
 
 async def test_supervisor_child_that_fails_to_start_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
