@@ -19,7 +19,7 @@ import httpx
 from hayabin.database.migrate import upgrade
 from services.standalone import postgres
 from services.standalone.child import ChildSpec
-from services.standalone.environment import PORTS, SERVICES, TRACES, WAVES, Plan, environment_of
+from services.standalone.environment import PORTS, SERVICES, WAVES, Plan, environment_of
 from services.standalone.kept import keep_ports, keep_secrets
 from services.standalone.places import Places, hold, open_places
 from services.standalone.reach import ServerUser, remove_data
@@ -41,11 +41,12 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    root: Path, report: Report, *, fresh: bool = False, hurry: asyncio.Event | None = None
+    root: Path, report: Report, *, fresh: bool = False, traced: bool = False, hurry: asyncio.Event | None = None
 ) -> AsyncIterator[Running]:
     """Database, sandbox and services, for the length of the block.
 
-    ``fresh`` removes what earlier runs left in the folder; ``hurry`` makes the stop an immediate one.
+    ``fresh`` removes what earlier runs left in the folder; ``traced`` keeps all spans in a file; ``hurry`` makes the
+    stop an immediate one.
     """
     places = open_places(root)
     with hold(places):
@@ -56,8 +57,8 @@ async def running(
         ports = keep_ports(places.ports, PORTS)
         report("preparing the database")
         server = await postgres.prepare(places, ports["postgres"], secrets.database_password)
-        plan = Plan(places, secrets, ports, server.url(), StandaloneSettings())
-        (places.logs / TRACES).unlink(missing_ok=True)
+        plan = Plan(places, secrets, ports, server.url(), StandaloneSettings(), traced)
+        plan.trace_file.unlink(missing_ok=True)
         async with Supervisor(report, hurry) as supervisor:
             await supervisor.start([server.child(places.logs / "postgres.log")])
             await postgres.create_database(server)

@@ -14,7 +14,7 @@ import click
 from services.standalone.assembly import running
 from services.standalone.campaign_run import run_follow_up, run_main
 from services.standalone.failures import FAILURES
-from services.standalone.findings import all_hold, check_follow_up, check_main
+from services.standalone.findings import all_hold, check_follow_up, check_main, check_trace
 from services.standalone.kept import keep_secrets, write_secrets
 from services.standalone.report import show_findings, show_report, show_urls
 from services.standalone.rest import Rest
@@ -23,6 +23,7 @@ from services.standalone.scene import Scene
 from services.standalone.screen import Screen
 from services.standalone.seed import create_tenant
 from services.standalone.signals import run_until_signal
+from services.standalone.traces import launch_trace
 
 
 @click.command("demo")
@@ -35,7 +36,7 @@ def demo_command(contacts: int, state_dir: Path, fresh: bool, stay: bool) -> Non
     screen = Screen()
 
     async def main(hurry: asyncio.Event) -> int:
-        async with running(state_dir, screen.report, fresh=fresh, hurry=hurry) as run:
+        async with running(state_dir, screen.report, fresh=fresh, traced=True, hurry=hurry) as run:
             tenant = await create_tenant(run.plan.database_url, "demo")
             _keep_first_key(run.plan.places.secrets, tenant.api_key)
             async with Rest(run.plan.url("api"), tenant.api_key) as rest:
@@ -62,7 +63,8 @@ async def _tell(scene: Scene, contacts: int) -> bool:
     main = await run_main(scene, contacts)
     follow_up = await run_follow_up(scene, main)
     show_report(scene.screen, main)
-    findings = [*check_main(main), *check_follow_up(main, follow_up)]
+    trace = launch_trace(scene.plan.trace_file)
+    findings = [*check_main(main), check_trace(trace), *check_follow_up(main, follow_up)]
     show_findings(scene.screen, findings)
     return all_hold(findings)
 

@@ -35,7 +35,6 @@ PORTS: Mapping[str, int] = {
 }  # fmt: skip
 """Every port of a run with the one that is preferred, 0 for none."""
 
-TRACES = "traces.jsonl"
 POLICIES = Path(__file__).parent / "sandbox" / "policies"
 POOL = "demo"
 SOURCES = ("127.0.0.11=mta1.hayabin.example", "127.0.0.12=mta2.hayabin.example")
@@ -53,6 +52,13 @@ class Plan:
     ports: Mapping[str, int]
     database_url: str
     settings: StandaloneSettings
+    traced: bool
+    """Whether processes append their spans to a file, which nothing bounds: for runs that end by themselves."""
+
+    @property
+    def trace_file(self) -> Path:
+        """Where spans are written, if they are."""
+        return self.places.logs / "traces.jsonl"
 
     def url(self, port: str, path: str = "") -> str:
         """The address of something that listens."""
@@ -85,7 +91,7 @@ def _of_all(service: str, plan: Plan) -> dict[str, str]:
         "LOG_LEVEL": plan.settings.log_level,
         "OTLP_ENDPOINT": plan.settings.otlp_endpoint,
         "TRACE_SAMPLE_RATIO": str(plan.settings.trace_sample_ratio),
-        "TRACE_FILE": str(plan.places.logs / TRACES),
+        "TRACE_FILE": str(plan.trace_file) if plan.traced else "",
         "DRAIN_TIMEOUT_S": str(DRAIN_TIMEOUT_S),
     }
 

@@ -18,6 +18,7 @@ def show_report(screen: Screen, run: MainRun) -> None:
     table.add_column()
     table.add_row(str(stats["audience"]), f"audience ({run.imported.invalid} rows of the CSV were refused)")
     table.add_row(str(stats["accepted"]), f"accepted, {stats['accepted_after_retry']} of them after a deferral")
+    table.add_row(str(stats["deferrals"]), "deferrals")
     table.add_row(str(stats["bounced"]), "bounced")
     for reason, count in sorted(stats["bounced_by_reason"].items(), key=lambda item: -item[1]):
         table.add_row("", f"{count:>5} {reason}")

@@ -79,7 +79,11 @@ async def import_contacts(rest: Rest, screen: Screen, name: str, content: bytes,
         raise StoryFailed(f"the import failed: {job['error']}")
     refused = await rest.get(f"/v1/imports/{job['id']}/errors", limit=ERRORS_SHOWN)
     subscribed = (await rest.get(f"/v1/lists/{made['id']}"))["subscribed"]
-    screen.say(f"{job['rows_read']} rows read, {subscribed} contacts on the list, {job['rows_invalid']} rows refused:")
+    repeated = job["rows_read"] - subscribed - job["rows_invalid"]
+    screen.say(
+        f"{job['rows_read']} rows read, {subscribed} contacts on the list, {repeated} rows of known addresses, "
+        f"{job['rows_invalid']} rows refused:"
+    )
     for error in refused["items"]:
         screen.report(f"  line {error['line']:>4}  {error['reason']:<22} {error['value']}")
     return Imported(made["id"], job["rows_read"], subscribed, job["rows_invalid"])
