@@ -40,14 +40,15 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill_tree() -> None:
-    """SIGKILL every descendant until there is none; a child that forks meanwhile is found in the next round."""
-    while below := descendants(os.getpid()):
-        for pid in below:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        reap()
-        time.sleep(0.01)
-    reap()
+    """SIGKILL every descendant and collect it, until there is none; what forks meanwhile is found in the next round."""
+    with contextlib.suppress(ChildProcessError):  # no child, so no descendant: orphans become our children
+        while True:
+            for pid in descendants(os.getpid()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+            time.sleep(0.01)
 
 
 def reap() -> None:

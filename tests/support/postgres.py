@@ -32,6 +32,8 @@ SETTINGS = {
     "max_wal_size": "4GB",
     # In the instance's folder instead of /dev/shm, so that nothing stays behind after a SIGKILL.
     "dynamic_shared_memory_type": "mmap",
+    # DROP DATABASE waits for every session that is still logging in: let a half-open one of a test go soon.
+    "authentication_timeout": "10s",
     "log_min_messages": "warning",
 }
 

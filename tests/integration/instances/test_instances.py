@@ -1,5 +1,6 @@
 """The private servers of the tests: on loopback alone, without privileges, durable, and gone when nobody needs them."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -33,10 +34,11 @@ def listening_addresses(process_ids: list[int]) -> set[str]:
     """The local addresses, in hexadecimal, on which any of the processes listens."""
     sockets = set()
     for pid in process_ids:
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            target = str(descriptor.readlink())
-            if target.startswith("socket:["):
-                sockets.add(target[8:-1])
+        with contextlib.suppress(FileNotFoundError):  # PostgreSQL's workers come and go
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                target = str(descriptor.readlink())
+                if target.startswith("socket:["):
+                    sockets.add(target[8:-1])
     found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
@@ -48,7 +50,11 @@ def listening_addresses(process_ids: list[int]) -> set[str]:
 
 def owners(process_ids: list[int]) -> set[int]:
     """The user ids that the processes run as."""
-    return {Path(f"/proc/{pid}").stat().st_uid for pid in process_ids}
+    found = set()
+    for pid in process_ids:
+        with contextlib.suppress(FileNotFoundError):  # PostgreSQL's workers come and go
+            found.add(Path(f"/proc/{pid}").stat().st_uid)
+    return found
 
 
 def wait_until_gone(process_ids: list[int], folder: Path, timeout_s: float = 15) -> bool:
