@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
+from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -55,8 +56,10 @@ class Traced:
             await self._app(scope, receive, send)
             return
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        # The framework may have begun a span of its own for the request: then ours is its child, in one trace.
+        begun = trace.get_current_span().get_span_context().is_valid
         with tracing.tracer().start_as_current_span(
-            scope["method"], context=tracing.extract(headers), kind=SpanKind.SERVER
+            scope["method"], context=None if begun else tracing.extract(headers), kind=SpanKind.SERVER
         ):
             await self._app(scope, receive, send)
 
