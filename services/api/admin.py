@@ -6,12 +6,14 @@ Fails: with exit code 1 and a sentence that says what to do.
 
 import asyncio
 import base64
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import asyncpg
 import click
+from pydantic import ValidationError
 
 from hayabin.database.engine import asyncpg_url
 from hayabin.database.migrate import upgrade
@@ -19,14 +21,25 @@ from hayabin.settings import DatabaseSettings
 from services.api.access import Scope, new_key
 
 T = TypeVar("T")
+CONNECT_S = 10.0
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+def _database_url() -> str:
+    try:
+        return DatabaseSettings().database_url.get_secret_value()
+    except ValidationError as error:
+        raise click.ClickException("set HAYABIN_DATABASE_URL, such as postgresql://user@host/name") from error
 
 
 def _on_database(work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+    url = asyncpg_url(_database_url())
+
     async def run() -> T:
         try:
-            connection = await asyncpg.connect(asyncpg_url(DatabaseSettings().database_url.get_secret_value()))
-        except OSError as error:
-            raise click.ClickException(f"the database of HAYABIN_DATABASE_URL does not answer: {error}") from error
+            connection = await asyncpg.connect(url, timeout=CONNECT_S)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise click.ClickException(f"the database of HAYABIN_DATABASE_URL cannot be had: {error!r}") from error
         try:
             return await work(connection)
         except asyncpg.UndefinedTableError as error:
@@ -52,7 +65,7 @@ def admin() -> None:
 @admin.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    upgrade(DatabaseSettings().database_url.get_secret_value())
+    upgrade(_database_url())
     click.echo("The schema is up to date.")
 
 
@@ -67,6 +80,8 @@ def new_secret() -> None:
 @click.option("--name", default="", help="What people call it; the slug if not given.")
 def create_tenant(slug: str, name: str) -> None:
     """Create a tenant (a team whose data is its own)."""
+    if not _SLUG.fullmatch(slug):
+        raise click.ClickException("a slug has a-z, 0-9 and -, at most 40 characters")
 
     async def work(connection: asyncpg.Connection) -> None:
         if not await connection.fetchval(
@@ -117,10 +132,13 @@ def list_keys(slug: str) -> None:
 
     async def work(connection: asyncpg.Connection) -> None:
         for row in await connection.fetch(
-            "SELECT * FROM api_keys WHERE tenant_id = $1 ORDER BY id", await _tenant(connection, slug)
+            "SELECT prefix, name, scopes, last_used_at, CASE WHEN revoked_at IS NOT NULL THEN 'revoked' "
+            "WHEN expires_at <= now() THEN 'expired' ELSE 'valid' END AS state FROM api_keys WHERE tenant_id = $1 "
+            "ORDER BY id",
+            await _tenant(connection, slug),
         ):
-            state = "revoked" if row["revoked_at"] else "valid"
-            click.echo(f"hyb_{row['prefix']}_…  {state}  {row['name']}  {' '.join(row['scopes'])}")
+            used = f"used {row['last_used_at']:%Y-%m-%d}" if row["last_used_at"] else "never used"
+            click.echo(f"hyb_{row['prefix']}_…  {row['state']}  {used}  {row['name']}  {' '.join(row['scopes'])}")
 
     _on_database(work)
 

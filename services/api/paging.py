@@ -19,7 +19,7 @@ Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` 
 def after(cursor: str | None) -> int:
     """The id that the page begins after."""
     text = text_after(cursor)
-    if text and not text.isdecimal():
+    if text and not (text.isascii() and text.isdecimal()):
         raise _invalid()
     return min(int(text or "0"), 2**63 - 1)
 

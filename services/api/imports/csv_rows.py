@@ -6,7 +6,6 @@ Fails: ``FileRefused`` when the header cannot be used; single rows never fail th
 """
 
 import csv
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,7 +147,7 @@ class CsvRows:
     def _cells(self, text: str) -> list[str]:
         if '"' not in text and "\r" not in text:
             return text.split(self._cutter.delimiter)
-        return next(csv.reader(io.StringIO(text, newline=""), delimiter=self._cutter.delimiter, strict=True))
+        return next(csv.reader([text], delimiter=self._cutter.delimiter, strict=True))
 
 
 def _is_column_name(name: str) -> bool:

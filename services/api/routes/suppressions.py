@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from hayabin.domain.suppression import SuppressionReason
@@ -21,7 +21,7 @@ class SuppressionForm(Form):
     """Addresses to suppress, for one list or (`list_id` 0) for every mail."""
 
     emails: Annotated[list[Line], Field(min_length=1, max_length=1000)]
-    list_id: Annotated[int, Field(ge=0)] = 0
+    list_id: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     expires_at: Moment | None = None
 
 
@@ -54,7 +54,7 @@ async def listed(db: Db, who: ReadSuppressions, limit: Limit = 100, cursor: Curs
         "AND (address_key, list_id) > ($2, $3) ORDER BY address_key, list_id LIMIT $4",
         who.tenant_id,
         key,
-        int(list_id) if list_id.isdecimal() else -1,
+        int(list_id) if list_id.isascii() and list_id.isdecimal() else -1,
         limit + 1,
     )
     answer = page(rows, limit, key="place")
@@ -78,7 +78,9 @@ async def get(db: Db, who: ReadSuppressions, email: str) -> dict[str, Any]:
 
 
 @router.delete("/{email}", status_code=204, operation_id="unsuppress")
-async def delete(db: Db, who: WriteSuppressions, email: str, list_id: int = 0) -> None:
+async def delete(
+    db: Db, who: WriteSuppressions, email: str, list_id: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0
+) -> None:
     """Let an address have mail again."""
     key = address_of(email, "path:email").key
     if not await db.fetchval(

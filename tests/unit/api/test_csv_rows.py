@@ -1,0 +1,92 @@
+"""Contacts and errors out of rows."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.api.imports.csv_rows import Contact, CsvRows, FileRefused, RowError
+
+
+def read(content: bytes, encoding: str = "utf-8") -> list[Contact | RowError]:
+    """Everything that a file has."""
+    reader = CsvRows(encoding)
+    return reader.feed(content) + reader.finish()
+
+
+@given(st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=30), max_size=10))
+def test_every_row_is_a_contact_or_an_error(cells: list[str]) -> None:
+    """No text breaks the file: what is read is as many rows as there are, each one or the other."""
+    lines = ["".join(c for c in cell if c not in '\n\r"') for cell in cells]
+    found = read(("email,x\n" + "".join(f"u{n}@x.example,{line}\n" for n, line in enumerate(lines))).encode())
+    assert len(found) == len(cells)
+    assert [item.line for item in found] == list(range(2, len(cells) + 2))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "column"),
+    [
+        (b"a@b.example", "column_count", ""),
+        (b"a@b.example,1,2", "column_count", ""),
+        (b"a..b@example.com,1", "misplaced_dot", "email"),
+        (b"\xef\xbc\xa1@b.example,1", "fullwidth_character", "email"),
+        (b",1", "empty", "email"),
+        (b"a@b.example,\x00", "nul_character", "x"),
+        (b"a@b.example,\xff", "undecodable", ""),
+        (b'"a@b.example"z,1', "malformed", ""),
+        (b"a@b.example,1\r2", "malformed", ""),
+        (b"a@b.example," + b"x" * 10_001, "value_too_long", "x"),
+    ],
+)
+def test_wrong_row_says_where_and_why(row: bytes, reason: str, column: str) -> None:
+    """The reason is stable, the column named, and the rows around it are read."""
+    found = read(b"email,x\nu@x.example,1\n" + row + b"\nv@x.example,2\n")
+    assert [type(item) for item in found] == [Contact, RowError, Contact]
+    assert isinstance(found[1], RowError)
+    assert (found[1].line, found[1].reason, found[1].column) == (3, reason, column)
+    assert len(found[1].value) <= 200
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "no header"),
+        (b"\n\r\n\n", "no header"),
+        (b"name,company\nx,y\n", "name, company"),
+        (b"email,mail\n", "one column"),
+        (b"email,a,a\n", "name of its own"),
+        (b"email,\n", "name of its own"),
+        (b"email,_hb_x\n", "_hb"),
+        (b"email,a\x00b\n", "name of its own"),
+        (b"email," + b",".join(b"c%d" % n for n in range(100)) + b"\n", "101 columns"),
+        (b"email\ra@b.example\r", "LF or CRLF"),
+        (b"\xff\xfee\x00m\x00", "UTF-8"),
+        (b'"email\n', "not closed"),
+        (b"x" * 2_000_000, "1 MiB"),
+    ],
+)
+def test_unusable_header_says_what_to_do(content: bytes, word: str) -> None:
+    """The file is refused as a whole, with a sentence."""
+    with pytest.raises(FileRefused, match=word):
+        read(content)
+
+
+def test_header_of_excel_in_japan_is_understood() -> None:
+    """BOM, quotes, Japanese names in any order, a tab or semicolon between."""
+    for sign in "\t;,":
+        content = (
+            "\ufeff"
+            + sign.join(['"会社"', "氏名", "メールアドレス"])
+            + "\r\n"
+            + sign.join(["①社", " 髙橋　次郎 ", "A@B.example"])
+        )
+        (contact,) = read(content.encode())
+        assert isinstance(contact, Contact)
+        assert (contact.address, contact.key, contact.name) == ("A@B.example", "a@b.example", "髙橋 次郎")
+        assert contact.attributes == {"会社": "①社"}
+
+
+def test_empty_cells_are_no_attributes() -> None:
+    """What the file leaves empty is not said, so it cannot overwrite what is known."""
+    (contact,) = read(b"email,name,locale,x\na@b.example,,,\n")
+    assert isinstance(contact, Contact)
+    assert (contact.name, contact.locale, contact.attributes) == ("", "", {})
