@@ -12,7 +12,9 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
+    Float,
     ForeignKey,
     Identity,
     Index,
@@ -267,6 +269,83 @@ pool_sources = Table(  # reported by the dispatcher that owns them, at start and
     _now("seen_at"),
 )
 
+source_ips = Table(  # what the operator says of source IPs at run time, over what the dispatchers' settings say
+    "source_ips",
+    metadata,
+    Column("pool", Text, ForeignKey("ip_pools.name", ondelete="CASCADE"), primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("ehlo_name", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="active"),
+    Column("owner", Text),  # the dispatcher that uses it; only one does
+    _at("owner_seen_at"),
+    _now("created_at"),
+    CheckConstraint("state IN ('active', 'removed')", name="state"),
+)
+
+provider_policies = Table(  # platform-wide: single keys of a provider's policy that replace those of its file
+    "provider_policies",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("settings", JSONB, nullable=False),
+    _now("updated_at"),
+)
+
+suspensions = Table(  # lanes that open no transaction; NULL stands for any
+    "suspensions",
+    metadata,
+    _identity(),
+    Column("pool", Text),
+    Column("source_ip", Text),
+    Column("provider", Text),
+    Column("origin", Text, nullable=False),  # operator | rule
+    Column("reason", Text, nullable=False),
+    _at("until"),  # NULL: until somebody resumes it
+    _now("created_at"),
+    CheckConstraint("origin IN ('operator', 'rule')", name="origin"),
+    UniqueConstraint("pool", "source_ip", "provider", "origin", postgresql_nulls_not_distinct=True),
+)
+
+lane_reports = Table(  # what each dispatcher says of its lanes every few seconds
+    "lane_reports",
+    metadata,
+    Column("pool", Text, primary_key=True),
+    Column("source_ip", Text, primary_key=True),
+    Column("lane", Text, primary_key=True),  # a provider, or mx:HOST
+    Column("dispatcher", Text, nullable=False),
+    Column("state", Text, nullable=False),  # open | slowed | resting | suspended | capped
+    Column("reason", Text, nullable=False, server_default=""),
+    _at("next_try_at"),
+    Column("waiting", Integer, nullable=False),  # messages in hand that wait for the lane (of all source IPs)
+    Column("connections", Integer, nullable=False),
+    Column("connection_limit", Integer, nullable=False),
+    Column("begun_per_s", Float, nullable=False),  # messages begun, over the last minute
+    Column("limit_per_s", Float),
+    Column("begun_today", BigInteger, nullable=False),
+    Column("cap_today", BigInteger),  # of the warm-up or the daily rate
+    _now("reported_at"),
+)
+
+warmups = Table(  # plans by source IP x provider ('*': each provider that has no plan of its own)
+    "warmups",
+    metadata,
+    Column("source_ip", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("start_per_day", BigInteger, nullable=False),
+    Column("growth", Float, nullable=False),  # factor from one day to the next
+    Column("end_per_day", BigInteger, nullable=False),  # once reached, the plan is over
+    Column("started_on", Date, nullable=False),
+    _now("created_at"),
+)
+
+lane_usage = Table(  # messages that a lane was granted on a day (UTC), reserved before they begin
+    "lane_usage",
+    metadata,
+    Column("source_ip", Text, primary_key=True),
+    Column("lane", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("granted", BigInteger, nullable=False),
+)
+
 # --- campaigns and the ledger --------------------------------------------------------------------------------------
 
 campaigns = Table(
@@ -355,6 +434,20 @@ attempts = Table(  # one row for each SMTP transaction that the gate let through
     Column("lane", Text),
     Column("tls", Boolean),
     Column("duration_ms", Integer),
+    Column("address", Text),  # of the MX host
+    Column("tls_version", Text),  # such as TLSv1.3
+    Column("tls_policy", Text),  # what was asked of TLS: none, opportunistic, required, mta-sts, dane
+)
+
+transcripts = Table(  # what was said in an attempt, content left out; dropped after a time
+    "transcripts",
+    metadata,
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("attempt", SmallInteger, primary_key=True),
+    Column("tenant_id", BigInteger, nullable=False),
+    _now("finished_at"),
+    Column("lines", Text, nullable=False),
+    Index("ix_transcripts_finished_at", "finished_at", postgresql_using="brin"),
 )
 
 feeds = Table(  # leases on what is on the belt: a row stays until each of its rows has left `due` at that attempt
