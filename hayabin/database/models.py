@@ -256,7 +256,9 @@ ip_pools = Table(  # platform-wide: tenants choose a pool by name
     Column("name", Text, primary_key=True),
     Column("description", Text, nullable=False, server_default=""),
     _now("created_at"),
+    Column("state", Text, nullable=False, server_default="active"),
     CheckConstraint("name ~ '^[a-z0-9][a-z0-9-]{0,39}$'", name="name"),
+    CheckConstraint("state IN ('active', 'removed')", name="state"),
 )
 
 pool_sources = Table(  # reported by the dispatcher that owns them, at start and with its heartbeat
@@ -278,6 +280,7 @@ source_ips = Table(  # what the operator says of source IPs at run time, over wh
     Column("state", Text, nullable=False, server_default="active"),
     Column("owner", Text),  # the dispatcher that uses it; only one does
     _at("owner_seen_at"),
+    Column("problem", Text, nullable=False, server_default=""),  # why nobody uses it, as the last who tried says
     _now("created_at"),
     CheckConstraint("state IN ('active', 'removed')", name="state"),
 )
@@ -288,6 +291,15 @@ provider_policies = Table(  # platform-wide: single keys of a provider's policy 
     Column("provider", Text, primary_key=True),
     Column("settings", JSONB, nullable=False),
     _now("updated_at"),
+)
+
+effective_policies = Table(  # what the dispatchers of a pool go by now: shipped files, override folder, API
+    "effective_policies",
+    metadata,
+    Column("pool", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("settings", JSONB, nullable=False),
+    _now("reported_at"),
 )
 
 suspensions = Table(  # lanes that open no transaction; NULL stands for any
@@ -436,7 +448,8 @@ attempts = Table(  # one row for each SMTP transaction that the gate let through
     Column("duration_ms", Integer),
     Column("address", Text),  # of the MX host
     Column("tls_version", Text),  # such as TLSv1.3
-    Column("tls_policy", Text),  # what was asked of TLS: none, opportunistic, required, mta-sts, dane
+    Column("tls_policy", Text),  # what was asked of TLS: none, opportunistic, required, mta-sts, mta-sts-testing, dane
+    Column("tls_result", Text),  # what came of it: cleartext, unverified, verified-pkix, verified-dane, failed-...
 )
 
 transcripts = Table(  # what was said in an attempt, content left out; dropped after a time
@@ -535,6 +548,17 @@ recipient_domains = Table(  # which provider runs the MX of a domain, learnt by 
     _now("seen_at"),
 )
 
+mta_sts_policies = Table(  # RFC 8461 §5.1: kept over restarts, so that nobody can talk us out of one
+    "mta_sts_policies",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("mx", ARRAY(Text), nullable=False),
+    Column("fetched_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+)
+
 # --- belt ---------------------------------------------------------------------------------------------------------
 
 outbox = Table(
@@ -546,6 +570,14 @@ outbox = Table(
     Column("headers", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("body", LargeBinary, nullable=False),
     _now("created_at"),
+)
+
+belt_depths = Table(  # ready messages of each queue, as the feeder last saw them
+    "belt_depths",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("ready", BigInteger, nullable=False),
+    _now("seen_at"),
 )
 
 belt_messages = Table(  # the embedded broker's queues; empty where RabbitMQ is the broker

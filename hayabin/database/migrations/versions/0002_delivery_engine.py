@@ -98,20 +98,55 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), server_default="active", nullable=False),
         sa.Column("owner", sa.Text(), nullable=True),
         sa.Column("owner_seen_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("problem", sa.Text(), server_default="", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("state IN ('active', 'removed')", name=op.f("ck_source_ips_state")),
         sa.ForeignKeyConstraint(["pool"], ["ip_pools.name"], name=op.f("fk_source_ips_pool"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("pool", "address", name=op.f("pk_source_ips")),
     )
+    op.create_table(
+        "effective_policies",
+        sa.Column("pool", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("settings", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("reported_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("pool", "provider", name=op.f("pk_effective_policies")),
+    )
+    op.create_table(
+        "mta_sts_policies",
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("mode", sa.Text(), nullable=False),
+        sa.Column("mx", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("fetched_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("domain", name=op.f("pk_mta_sts_policies")),
+    )
+    op.create_table(
+        "belt_depths",
+        sa.Column("queue", sa.Text(), nullable=False),
+        sa.Column("ready", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("queue", name=op.f("pk_belt_depths")),
+    )
+    op.add_column("ip_pools", sa.Column("state", sa.Text(), server_default="active", nullable=False))
+    op.create_check_constraint(op.f("ck_ip_pools_state"), "ip_pools", "state IN ('active', 'removed')")
     op.add_column("attempts", sa.Column("address", sa.Text(), nullable=True))
     op.add_column("attempts", sa.Column("tls_version", sa.Text(), nullable=True))
     op.add_column("attempts", sa.Column("tls_policy", sa.Text(), nullable=True))
+    op.add_column("attempts", sa.Column("tls_result", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("attempts", "tls_result")
     op.drop_column("attempts", "tls_policy")
     op.drop_column("attempts", "tls_version")
     op.drop_column("attempts", "address")
+    op.drop_constraint(op.f("ck_ip_pools_state"), "ip_pools")
+    op.drop_column("ip_pools", "state")
+    op.drop_table("belt_depths")
+    op.drop_table("mta_sts_policies")
+    op.drop_table("effective_policies")
     op.drop_table("source_ips")
     op.drop_table("warmups")
     op.drop_index("ix_transcripts_finished_at", table_name="transcripts", postgresql_using="brin")
