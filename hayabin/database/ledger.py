@@ -52,20 +52,20 @@ moved AS (
         reason = CASE WHEN r.verdict = 'claimed' THEN m.reason ELSE r.verdict END
     FROM ruled r
     WHERE m.id = r.id AND m.attempt = r.attempt AND m.state IN ({_WAITING})
-    RETURNING m.id, m.campaign_id, m.state),
+    RETURNING m.id, m.campaign_id, m.address_key, m.state),
 counted AS (
     INSERT INTO counter_deltas (campaign_id, name, n)
     SELECT campaign_id, state, count(*) FROM moved WHERE state <> 'claimed' GROUP BY campaign_id, state)
-SELECT id, state FROM moved
+SELECT id, address_key, state FROM moved
 """  # noqa: S608 - only names from our own enums
 
 RECORD_SQL = f"""
 WITH outcome AS (
     SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::timestamptz[], $5::text[], $6::text[],
                          $7::smallint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bool[],
-                         $14::int[])
+                         $14::int[], $15::text[], $16::text[], $17::text[], $18::text[])
     AS o(id, attempt, state, next_attempt_at, reason, phase, code, enhanced, reply, source_ip, mx, lane, tls,
-         duration_ms)),
+         duration_ms, address, tls_version, tls_policy, tls_result)),
 moved AS (
     UPDATE messages m
     SET state = o.state, next_attempt_at = o.next_attempt_at, reason = o.reason, changed_at = now()
@@ -75,9 +75,9 @@ moved AS (
     RETURNING m.id, m.tenant_id, m.campaign_id, w.state AS was, m.state, m.attempt, m.reason),
 kept AS (
     INSERT INTO attempts (message_id, attempt, tenant_id, state, reason, phase, code, enhanced, reply, source_ip, mx,
-                          lane, tls, duration_ms)
+                          lane, tls, duration_ms, address, tls_version, tls_policy, tls_result)
     SELECT o.id, o.attempt, v.tenant_id, o.state, o.reason, o.phase, o.code, o.enhanced, o.reply, o.source_ip, o.mx,
-           o.lane, o.tls, o.duration_ms
+           o.lane, o.tls, o.duration_ms, o.address, o.tls_version, o.tls_policy, o.tls_result
     FROM moved v JOIN outcome o ON o.id = v.id
     ON CONFLICT (message_id, attempt) DO UPDATE SET state = excluded.state, reason = excluded.reason,
         phase = excluded.phase, code = excluded.code, enhanced = excluded.enhanced, reply = excluded.reply,
@@ -124,6 +124,17 @@ RETURNING m.id
 """  # noqa: S608 - only names from our own enums
 
 
+HASTEN_SQL = f"""
+UPDATE messages m SET next_attempt_at = now() + random() * make_interval(secs => $2)
+WHERE m.next_attempt_at > now() + make_interval(secs => $2) AND m.state IN ({_WAITING}) AND m.reason LIKE ANY($1)"""  # noqa: S608 - only names from our own enums
+
+TRANSCRIPT_SQL = """
+INSERT INTO transcripts (message_id, attempt, tenant_id, lines)
+SELECT t.id, t.attempt, m.tenant_id, t.lines
+FROM unnest($1::bigint[], $2::smallint[], $3::text[]) AS t(id, attempt, lines) JOIN messages m ON m.id = t.id
+ON CONFLICT DO NOTHING"""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one SMTP transaction came to; ``attempt`` is the number after the claim."""
@@ -142,6 +153,10 @@ class Outcome:
     lane: str | None = None
     tls: bool | None = None
     duration_ms: int | None = None
+    address: str | None = None
+    tls_version: str | None = None
+    tls_policy: str | None = None
+    tls_result: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +171,16 @@ class Recorded:
     reason: str | None
 
 
-async def claim(connection: Connection, rows: Sequence[tuple[int, int]], owner: str) -> frozenset[int]:
+async def claim(connection: Connection, rows: Sequence[tuple[int, int]], owner: str) -> dict[int, str]:
     """The gate.
 
     Shape: ``rows`` are (message id, attempts begun when it was fed), in any order, each id once.
-    Returns: the ids that may be sent now, as attempt number + 1. Every other row is none of the caller's business.
+    Returns: the ids that may be sent now, as attempt number + 1, each with the suppression key of the mailbox that it
+    may be sent to. Every other row is none of the caller's business.
     """
     ordered = sorted(rows)  # one lock order for everybody: no deadlock
     answer = await connection.fetch(CLAIM_SQL, [i for i, _ in ordered], [a for _, a in ordered], owner)
-    return frozenset(row["id"] for row in answer if row["state"] == MessageState.CLAIMED)
+    return {row["id"]: row["address_key"] for row in answer if row["state"] == MessageState.CLAIMED}
 
 
 async def record(connection: Connection, outcomes: Sequence[Outcome]) -> list[Recorded]:
@@ -194,6 +210,10 @@ async def _record(connection: Connection, outcomes: Sequence[Outcome]) -> list[R
         [x.lane for x in o],
         [x.tls for x in o],
         [x.duration_ms for x in o],
+        [x.address for x in o],
+        [x.tls_version for x in o],
+        [x.tls_policy for x in o],
+        [x.tls_result for x in o],
     )
     return [
         Recorded(r["id"], r["tenant_id"], r["campaign_id"], r["attempt"], MessageState(r["state"]), r["reason"])
@@ -221,3 +241,19 @@ async def postpone(connection: Connection, rows: Sequence[tuple[int, int, dateti
         POSTPONE_SQL, [r[0] for r in ordered], [r[1] for r in ordered], [r[2] for r in ordered], reason
     )
     return [row["id"] for row in answer]
+
+
+async def hasten(connection: Connection, reasons: Sequence[str], *, over_s: float = 30.0) -> None:
+    """Make postponed rows due, spread over some seconds, because what they waited for is over.
+
+    Shape: ``reasons`` are patterns of LIKE, such as ``suspended:%``.
+    """
+    await connection.execute(HASTEN_SQL, list(reasons), over_s)
+
+
+async def keep_transcripts(connection: Connection, rows: Sequence[tuple[int, int, str]]) -> None:
+    """Keep what was said in attempts.
+
+    Shape: ``rows`` are (message id, attempt, lines).
+    """
+    await connection.execute(TRANSCRIPT_SQL, [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])

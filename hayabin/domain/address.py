@@ -162,6 +162,12 @@ def wire_form(local: str, domain: str, *, quote_odd_dots: bool = True) -> str:
     return f"{local}@{domain}" if is_dot_string or not quote_odd_dots else f'"{local}"@{domain}'
 
 
+def bare_form(wire: str) -> str:
+    """The same Mailbox for a provider whose servers want odd dots without quotes (``a..b@docomo.ne.jp``)."""
+    local, _, domain = wire.rpartition("@")
+    return f"{local[1:-1]}@{domain}" if len(local) > 2 and local[0] == local[-1] == '"' else wire
+
+
 def _parse_unusual(given: str) -> Address:
     """Parse, or refuse by name, what is not an all-ASCII Dot-string at a plain host name."""
     _require_visible(given)

@@ -33,14 +33,40 @@ def _yahoo_domains() -> frozenset[str]:
         "com.tr", "com.tw", "com.ve", "com.vn", "cz", "de", "dk", "es", "fi", "fr", "gr", "hu", "ie", "in", "it", "nl",
         "no", "pl", "pt", "ro", "se",
     )  # fmt: skip
-    others = {"ymail.com", "rocketmail.com", "myyahoo.com", "aol.com", "aim.com", "netscape.net", "verizon.net"}
-    return frozenset({f"yahoo.{country}" for country in countries} | others)
+    own = {"ymail.com", "rocketmail.com", "myyahoo.com"}
+    aol = {f"aol.{country}" for country in ("com", "co.uk", "de", "fr", "it", "jp")}
+    aol |= {"aim.com", "netscape.net", "compuserve.com", "cs.com", "verizon.net"}
+    # AT&T's mail moved to Yahoo's servers in 2025 (Suped, AT&T and Yahoo delivery issues).
+    att = {
+        "att.net", "sbcglobal.net", "bellsouth.net", "pacbell.net", "ameritech.net", "currently.com", "flash.net",
+        "nvbell.net", "prodigy.net", "snet.net", "swbell.net", "wans.net",
+    }  # fmt: skip
+    kept_for_others = {"sky.com", "rogers.com"}
+    return frozenset({f"yahoo.{country}" for country in countries} | own | aol | att | kept_for_others)
 
 
 def _microsoft_domains() -> frozenset[str]:
-    hotmail = {f"hotmail.{country}" for country in ("com", "co.jp", "co.uk", "fr", "de", "it", "es")}
-    live = {f"live.{country}" for country in ("com", "jp", "co.uk", "fr")}
-    return frozenset(hotmail | live | {"outlook.com", "outlook.jp", "msn.com", "passport.com"})
+    hotmail = (
+        "be", "ca", "ch", "cl", "co.id", "co.il", "co.jp", "co.kr", "co.nz", "co.th", "co.uk", "co.za", "com", "com.ar",
+        "com.au", "com.br", "com.tr", "de", "dk", "es", "fi", "fr", "gr", "it", "nl", "no", "se",
+    )  # fmt: skip
+    live = (
+        "at", "be", "ca", "cl", "cn", "co.kr", "co.uk", "co.za", "com", "com.ar", "com.au", "com.mx", "com.pt", "de",
+        "dk", "fi", "fr", "hk", "ie", "in", "it", "jp", "nl", "no", "se",
+    )  # fmt: skip
+    outlook = (
+        "at", "be", "cl", "co.id", "co.il", "co.th", "com", "com.ar", "com.au", "com.br", "com.gr", "com.tr", "com.vn",
+        "cz", "de", "dk", "es", "fr", "hu", "ie", "in", "it", "jp", "kr", "lv", "my", "ph", "pt", "sa", "sg", "sk",
+    )  # fmt: skip
+    brands = {"hotmail": hotmail, "live": live, "outlook": outlook}
+    named = {f"{brand}.{country}" for brand, countries in brands.items() for country in countries}
+    return frozenset(named | {"msn.com", "passport.com", "windowslive.com"})
+
+
+def _softbank_domains() -> frozenset[str]:
+    own = {"i.softbank.jp", "disney.ne.jp"}
+    ymobile = {"ymobile.ne.jp", "ymobile1.ne.jp", "y-mobile.ne.jp", "emobile.ne.jp", "emobile-s.ne.jp", "emnet.ne.jp"}
+    return frozenset(own | ymobile | {"willcom.com", "wcm.ne.jp", "pdx.ne.jp"})
 
 
 # MX suffixes as published in the DNS by the providers. Yahoo! JAPAN is a system of its own, apart from Yahoo.
@@ -49,33 +75,38 @@ _ALL: Final = (
         "gmail",
         frozenset({"gmail.com", "googlemail.com"}),
         # gmail-smtp-in.l.google.com; Workspace: aspmx.l.google.com, aspmx2.googlemail.com, smtp.google.com
+        # (Google Workspace Admin Help, MX record values)
         frozenset({"l.google.com", "googlemail.com", "smtp.google.com"}),
     ),
+    # mta5.am0.yahoodns.net; mx-aol.mail.gm0.yahoodns.net; the domains of others that Yahoo keeps come in by this, too
     Provider("yahoo", _yahoo_domains(), frozenset({"yahoodns.net"})),
     Provider(
         "microsoft",
         _microsoft_domains(),
-        # hotmail-com.olc.protection.outlook.com; <tenant>.mail.protection.outlook.com; <tenant>.a-v1.mx.microsoft
-        frozenset({"protection.outlook.com", "mx.microsoft"}),
+        # hotmail-com.olc.protection.outlook.com; <tenant>.mail.protection.outlook.com; <tenant>.a-v1.mx.microsoft;
+        # <tenant>.mail.eo.outlook.com (old); <tenant>.mail.protection.office365.us (GCC High)
+        # (Microsoft Learn, How SMTP DANE works; External DNS records for Office 365)
+        frozenset({"protection.outlook.com", "mx.microsoft", "mail.eo.outlook.com", "protection.office365.us"}),
     ),
+    # mx01.mail.icloud.com; also for people's own domains (Apple Support, custom email domain with iCloud Mail)
     Provider("icloud", frozenset({"icloud.com", "me.com", "mac.com"}), frozenset({"mail.icloud.com"})),
-    Provider("docomo", frozenset({"docomo.ne.jp"}), frozenset({"docomo.ne.jp"})),
+    Provider("docomo", frozenset({"docomo.ne.jp"}), frozenset({"docomo.ne.jp"})),  # mfsmax.docomo.ne.jp
     Provider(
         "au",
-        frozenset({"au.com", "uqmobile.jp"}),
-        frozenset({"au.com", "ezweb.ne.jp"}),
+        frozenset({"au.com", "biz.au.com", "uqmobile.jp"}),
+        frozenset({"au.com", "ezweb.ne.jp"}),  # msmx.au.com, lsean.ezweb.ne.jp
         parents=frozenset({"ezweb.ne.jp"}),
     ),
     Provider(
         "softbank",
-        frozenset({"i.softbank.jp", "disney.ne.jp", "ymobile.ne.jp", "emobile.ne.jp", "willcom.com", "pdx.ne.jp"}),
-        frozenset({"softbank.ne.jp", "i.softbank.jp"}),
+        _softbank_domains(),
+        frozenset({"softbank.ne.jp", "i.softbank.jp", "vodafone.ne.jp", "ymobile.ne.jp"}),  # mx.softbank.ne.jp
         parents=frozenset({"softbank.ne.jp", "vodafone.ne.jp", "pdx.ne.jp"}),
     ),
     Provider(
         "yahoo_jp",
-        frozenset({"yahoo.co.jp", "ybb.ne.jp", "yahoo.ne.jp"}),
-        frozenset({"mail.yahoo.co.jp"}),
+        frozenset({"yahoo.co.jp", "ymail.ne.jp", "ybb.ne.jp", "yahoo.ne.jp"}),
+        frozenset({"mail.yahoo.co.jp"}),  # mx1.mail.yahoo.co.jp
     ),
 )
 

@@ -1,42 +1,47 @@
 """The way to a usable ``SmtpSession``: connect from our source IP, greeting, EHLO, STARTTLS, EHLO again.
 
 Promises: nothing of a mail is sent before the session is ready, so every failure here is safe to try again elsewhere.
-Opportunistic TLS that does not come about is done without, over a new connection; required TLS never is. Certificates
-are not verified (that takes DANE or MTA-STS): TLS here keeps out who only listens.
+The plan is kept (see ``tls_plan``): what it enforces is there or there is no session; TLS that is merely welcome is
+done without where it does not come about, over a new connection. What was said is in the session's ``opening`` and in
+the failure's ``lines``; each session and each failure of TLS is counted.
 Fails with ``ConnectFailure``, which carries phase, reply and verdict (never permanent, never about the address).
 
-aiosmtplib does this part. Then its transport is handed to our own protocol; bytes that it had read past the last EHLO
-reply go along, so a server that spoke out of turn is not misread.
+aiosmtplib does greeting and EHLO. Then its transport is handed to our own protocol; bytes that it had read past the
+last EHLO reply go along, so a server that spoke out of turn is not misread.
 """
 
 import asyncio
-import ssl
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import lru_cache
-from typing import cast
+from typing import Final, TypeVar, cast
 
 import aiosmtplib
 
-from hayabin.domain.bounce_reason import BounceReason, Verdict, classify
-from hayabin.domain.smtp_reply import ProtocolError, Reply, SmtpPhase, reply_from_text
+from hayabin.domain.bounce_reason import BounceReason
+from hayabin.domain.policy import TlsMode
+from hayabin.domain.smtp_reply import ProtocolError, SmtpPhase, reply_from_text
+from hayabin.telemetry.metrics import TLS_SESSIONS
+from services.dispatcher.connect_failure import ConnectFailure
+from services.dispatcher.egress import Proxy, connected_socket
+from services.dispatcher.opening_lines import OpeningLines
 from services.dispatcher.smtp_session import Extensions, Peer, SessionParameters, SmtpSession, SmtpTimeouts
+from services.dispatcher.tls_handshake import start_tls
+from services.dispatcher.tls_plan import PlanName, Proof, TlsPlan, TlsResult, plan_of_mode
 
-_SIZE_DIGITS = 12
+__all__ = ["ConnectFailure", "Proxy", "Target", "TlsMode", "TlsPlan", "open_session"]
 
-
-class TlsMode(StrEnum):
-    """Whether a connection is to be encrypted."""
-
-    NONE = "none"  # STARTTLS is not used
-    OPPORTUNISTIC = "opportunistic"  # used where offered; without it if it fails
-    REQUIRED = "required"  # no mail goes out without it
+_SIZE_DIGITS: Final = 12
+_CERTIFICATE_FAILURES: Final = frozenset(
+    {TlsResult.FAILED_NAME, TlsResult.FAILED_EXPIRED, TlsResult.FAILED_TRUST, TlsResult.FAILED_VALIDATION}
+)
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """One address of one MX host, and how to go there; ``source_ip`` None lets the system choose.
+
+    ``plan`` None: ``tls`` alone decides. ``provider`` is the label under which the session is counted.
 
     Units: seconds.
     """
@@ -49,25 +54,21 @@ class Target:
     tls: TlsMode = TlsMode.OPPORTUNISTIC
     connect_timeout_s: float = 30.0
     timeouts: SmtpTimeouts = field(default_factory=SmtpTimeouts)
+    plan: TlsPlan | None = None
+    proxy: Proxy | None = None
+    provider: str = "other"
 
 
-class ConnectFailure(Exception):
-    """No session came about; nothing was sent."""
+@dataclass(slots=True)
+class _Effort:
+    """One connection on the way to a session; ``doubt`` is what the session's result will be, whatever it proves."""
 
-    def __init__(self, phase: SmtpPhase, reason: BounceReason, detail: str, reply: Reply | None = None) -> None:
-        """Keep where it ended, why, and the server's reply if it gave one; ``detail`` is for people."""
-        super().__init__(f"{phase}: {reply or detail}")
-        self.phase = phase
-        self.reason = reason
-        self.detail = detail
-        self.reply = reply
-
-    @property
-    def verdict(self) -> Verdict:
-        """Give what it means for the mails that were to go this way: try again."""
-        if self.reply is not None and self.reply.code >= 400:
-            return classify(self.reply, self.phase)
-        return Verdict(permanent=False, hard=False, reason=self.reason, suppress=False)
+    target: Target
+    plan: TlsPlan
+    lines: OpeningLines
+    mode: TlsMode
+    proof: Proof
+    doubt: TlsResult | None
 
 
 async def open_session(target: Target) -> SmtpSession:
@@ -75,56 +76,120 @@ async def open_session(target: Target) -> SmtpSession:
 
     Raises: ConnectFailure
     """
-    try:
-        return await _open(target, target.tls)
-    except ConnectFailure as failure:
-        if failure.reason is not BounceReason.TLS or target.tls is not TlsMode.OPPORTUNISTIC:
-            raise
-    return await _open(target, TlsMode.NONE)
+    plan = target.plan or plan_of_mode(target.tls)
+    lines, doubt = OpeningLines(), plan.doubt
+    steps = _steps(plan)
+    while True:
+        mode, proof = steps.pop(0)
+        try:
+            session = await _open(_Effort(target, plan, lines, mode, proof, doubt))
+        except ConnectFailure as failure:
+            if failure.tls_result not in _CERTIFICATE_FAILURES:
+                steps = [step for step in steps if step[0] is TlsMode.NONE]
+            lines.note(f"failed: {failure.detail}")
+            if failure.reason is not BounceReason.TLS or not steps:
+                failure.lines = lines.lines
+                _count(target, plan, failure.tls_result)
+                raise
+            if plan.name is PlanName.MTA_STS_TESTING and doubt is None:
+                doubt = TlsResult(failure.tls_result)
+        else:
+            _count(target, plan, session.peer.tls_result)
+            return session
 
 
-async def _open(target: Target, tls: TlsMode) -> SmtpSession:
+def _steps(plan: TlsPlan) -> list[tuple[TlsMode, Proof]]:
+    """Give what to try, each over a new connection, until a session comes about.
+
+    With ``OPPORTUNISTIC`` a server that does not offer STARTTLS is talked to in clear over the same connection.
+    """
+    if plan.enforced:
+        return [(TlsMode.REQUIRED, plan.proof)]
+    steps: list[tuple[TlsMode, Proof]] = []
+    if plan.floor is not TlsMode.NONE:
+        steps += [(plan.floor, proof) for proof in dict.fromkeys((plan.proof, Proof.NOTHING))]
+    if plan.floor is not TlsMode.REQUIRED:
+        steps.append((TlsMode.NONE, Proof.NOTHING))
+    return steps
+
+
+def _count(target: Target, plan: TlsPlan, result: str) -> None:
+    if result:
+        TLS_SESSIONS.labels(target.provider, plan.name.value, result).inc()
+
+
+async def _open(effort: _Effort) -> SmtpSession:
+    target, lines = effort.target, effort.lines
+    through = "" if target.proxy is None else f" through {target.proxy}"
+    lines.note(f"to {target.host} [{target.address}]:{target.port} from {target.source_ip or 'any address'}{through}")
+    sock = await _at(
+        SmtpPhase.CONNECT,
+        connected_socket(target.source_ip, target.proxy, target.address, target.port, target.connect_timeout_s),
+        lines,
+    )
     client = aiosmtplib.SMTP(
         hostname=target.address,
-        port=target.port,
         local_hostname=target.ehlo_name,
-        source_address=None if target.source_ip is None else (target.source_ip, 0),
         timeout=target.timeouts.greeting_s,
         start_tls=False,
-        tls_context=_tls_context(),
+        sock=sock,
     )
     try:
-        return await _converse(client, target, tls)
+        greeting = await _at(SmtpPhase.CONNECT, client.connect(), lines)
+    except BaseException:
+        sock.close()  # if no transport took it over; nothing was written yet
+        raise
+    lines.server(greeting.code, greeting.message)
+    try:
+        return await _converse(client, effort)
     except BaseException:
         client.close()
         raise
 
 
-async def _converse(client: aiosmtplib.SMTP, target: Target, tls: TlsMode) -> SmtpSession:
-    await _at(SmtpPhase.CONNECT, client.connect(timeout=target.connect_timeout_s))
-    extensions = await _greet(client)
+async def _converse(client: aiosmtplib.SMTP, effort: _Effort) -> SmtpSession:
+    target, plan, lines = effort.target, effort.plan, effort.lines
+    extensions = await _greet(client, target, lines)
     version: str | None = None
-    if tls is not TlsMode.NONE and "starttls" in client.esmtp_extensions:
-        await _at(SmtpPhase.STARTTLS, client.starttls(server_hostname=target.host, timeout=target.connect_timeout_s))
-        version = client.get_transport_info("ssl_object").version() if client.is_connected else None
-        extensions = await _greet(client)
-    elif tls is TlsMode.REQUIRED:
-        raise ConnectFailure(SmtpPhase.STARTTLS, BounceReason.TLS, "the server does not offer STARTTLS")
-    peer = Peer(target.host, target.address, target.port, target.source_ip, version)
-    return _hand_over(client, SessionParameters(peer, extensions, target.timeouts))
+    result = effort.doubt or TlsResult.CLEARTEXT
+    if effort.mode is not TlsMode.NONE and "starttls" in client.esmtp_extensions:
+        version, cipher, proven = await _at(
+            SmtpPhase.STARTTLS,
+            start_tls(client, target.host, plan, effort.proof, target.connect_timeout_s, lines),
+            lines,
+        )
+        result = effort.doubt or proven
+        lines.note(f"{version} {cipher}, {plan.name}, {result}")
+        extensions = await _greet(client, target, lines)
+        if "starttls" in client.esmtp_extensions:
+            raise ConnectFailure(SmtpPhase.EHLO, BounceReason.PROTOCOL, "the server offers STARTTLS under TLS")
+    elif effort.mode is TlsMode.REQUIRED:
+        raise ConnectFailure(
+            SmtpPhase.STARTTLS,
+            BounceReason.TLS,
+            "the server does not offer STARTTLS",
+            tls_result=TlsResult.FAILED_STARTTLS,
+        )
+    elif effort.proof is not Proof.NOTHING:  # wanted for the record only
+        result = TlsResult.FAILED_STARTTLS
+    peer = Peer(target.host, target.address, target.port, target.source_ip, version, plan.name.value, result.value)
+    return _hand_over(client, SessionParameters(peer, extensions, target.timeouts, lines.lines))
 
 
-async def _greet(client: aiosmtplib.SMTP) -> Extensions:
+async def _greet(client: aiosmtplib.SMTP, target: Target, lines: OpeningLines) -> Extensions:
     """Say EHLO, or HELO to a server that does not know EHLO.
 
     Source: RFC 5321 §3.2.
     """
+    lines.client(f"EHLO {target.ehlo_name}")
     try:
-        await _at(SmtpPhase.EHLO, client.ehlo())
+        reply = await _at(SmtpPhase.EHLO, client.ehlo(), lines)
     except ConnectFailure as failure:
         if failure.reply is None or failure.reply.code not in {500, 501, 502, 504}:
             raise
-        await _at(SmtpPhase.EHLO, client.helo())
+        lines.client(f"HELO {target.ehlo_name}")
+        reply = await _at(SmtpPhase.EHLO, client.helo(), lines)
+    lines.server(reply.code, reply.message)
     offered = client.esmtp_extensions
     limit = offered.get("size", "").strip()
     return Extensions(
@@ -136,30 +201,29 @@ async def _greet(client: aiosmtplib.SMTP) -> Extensions:
     )
 
 
-async def _at(phase: SmtpPhase, step: Awaitable[object]) -> None:
+async def _at(phase: SmtpPhase, step: Awaitable[Answer], lines: OpeningLines) -> Answer:
     """Await one step of the conversation and name its failure."""
+    result = TlsResult.FAILED_HANDSHAKE if phase is SmtpPhase.STARTTLS else ""
+    reason = BounceReason.TLS if phase is SmtpPhase.STARTTLS else BounceReason.NETWORK
     try:
-        await step
+        return await step
     except aiosmtplib.SMTPResponseException as error:
-        raise _refusal(phase, error) from error
+        lines.server(error.code, error.message)
+        raise _refusal(phase, error, result) from error
     except TimeoutError as error:
-        raise ConnectFailure(phase, _reason(phase), "timed out") from error
+        raise ConnectFailure(phase, reason, "timed out", tls_result=result) from error
     except (OSError, aiosmtplib.SMTPException, ValueError) as error:
-        raise ConnectFailure(phase, _reason(phase), f"{type(error).__name__}: {error}"[:300]) from error
+        detail = f"{type(error).__name__}: {error}"[:300]
+        raise ConnectFailure(phase, reason, detail, tls_result=result) from error
 
 
-def _refusal(phase: SmtpPhase, error: aiosmtplib.SMTPResponseException) -> ConnectFailure:
-    # Whatever the server says to STARTTLS but 220, what fails is TLS.
+def _refusal(phase: SmtpPhase, error: aiosmtplib.SMTPResponseException, result: str) -> ConnectFailure:
     reason = BounceReason.TLS if phase is SmtpPhase.STARTTLS else BounceReason.PROTOCOL
     try:
         reply = reply_from_text(error.code, error.message)
     except ProtocolError:
-        return ConnectFailure(phase, reason, error.message[:300])
-    return ConnectFailure(phase, reason, str(reply), reply)
-
-
-def _reason(phase: SmtpPhase) -> BounceReason:
-    return BounceReason.TLS if phase is SmtpPhase.STARTTLS else BounceReason.NETWORK
+        return ConnectFailure(phase, reason, error.message[:300], tls_result=result)
+    return ConnectFailure(phase, reason, str(reply), reply, tls_result=result)
 
 
 def _hand_over(client: aiosmtplib.SMTP, parameters: SessionParameters) -> SmtpSession:
@@ -171,12 +235,3 @@ def _hand_over(client: aiosmtplib.SMTP, parameters: SessionParameters) -> SmtpSe
     if unread:
         session.data_received(unread)
     return session
-
-
-@lru_cache(maxsize=1)
-def _tls_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

@@ -1,85 +1,82 @@
 """One destination: the MX hosts that some domains share, the mails that wait for it, the connections that serve it.
 
-Promises: no SMTP transaction begins without the gate; mails are claimed in small groups, as many as a quarter of a
-second takes, so that a pause is quick and a crash leaves few ``unknown``; a claimed mail whose connection closed before
-it was offered goes over another one; a destination that cannot be reached defers what waits and rests; what waits
-longer than ``max_wait_s`` goes back to the ledger unattempted, so a slow destination holds nobody else's place.
+Promises: a slow, dead or closed destination holds up nobody else. What it cannot take within a second or so is taken
+over from its batch (``Job.detach``), as much as it takes in ``KEEP_S``; the rest goes back to the ledger unattempted,
+with the reason and the time at which the lane will have room. What cannot be reached is deferred, and rests. Claimed
+mails are never given back unattempted.
 Fails: nothing comes out of a connection's task; a surprise is logged and the mails it had claimed become ``unknown``.
 """
 
 import asyncio
 import random
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from hayabin.domain.errors import TemporaryFailure
-from hayabin.domain.retry import RetrySchedule
+from hayabin.domain.bounce_kinds import BounceReason
+from hayabin.domain.bounce_reason import Verdict
 from hayabin.domain.smtp_reply import SmtpPhase
 from hayabin.telemetry.logging import get_logger
-from hayabin.telemetry.metrics import LANE_POSTPONED, SMTP_CONNECTIONS, SMTP_SECONDS
-from services.dispatcher import smtp_outcome
 from services.dispatcher.batch import Job
-from services.dispatcher.connect import ConnectFailure, Target, open_session
-from services.dispatcher.envelope import Envelope, EnvelopeRefused
-from services.dispatcher.gate import Gate, admitted
-from services.dispatcher.lanes import ConnectionSlot, LaneLimits
-from services.dispatcher.outcomes import OutcomeWriter, Postponement
-from services.dispatcher.policy import Policy
-from services.dispatcher.reporting import Refusal, Reporter, Way
-from services.dispatcher.resolver import Route
+from services.dispatcher.carrier import Carrier
+from services.dispatcher.fair_queue import FairQueue
+from services.dispatcher.gate import admitted
+from services.dispatcher.lane import Closed, Lane, LaneState
+from services.dispatcher.postponing import BUSY, Postponing, let_go
+from services.dispatcher.reporting import Refusal, Way
+from services.dispatcher.route import Route
 from services.dispatcher.settings import Source
-from services.dispatcher.smtp_session import SmtpSession
-from services.dispatcher.spans import transaction_span
+from services.dispatcher.sts_policy import StsPolicy
+from services.dispatcher.surroundings import Surroundings
+from services.dispatcher.tempo import Tempo
 
-GROUP_S = 0.25
-"""A group of claimed mails should take no longer than this."""
-MAX_GROUP = 16
-FIRST_GROUP = 4
-JOBS_PER_CONNECTION = 4
-"""Another connection is opened for every so many mails that wait."""
-REST_S = 30.0
-MAX_FRESH_STARTS = 3
+PATIENCE_S = 1.0
+"""What waits longer than this shows that the destination is slower than what comes."""
+KEEP_S = 10.0
+"""So much of what a slow destination takes is kept in hand."""
+KEEP_AT_LEAST = 8
+DRAIN_S = 0.05
+"""Another connection is worth it where what waits takes longer than this by those that there are."""
+FIRST_REST_S = 30.0
+LONGEST_REST_S = 900.0
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every destination of a dispatcher shares."""
+@dataclass(slots=True)
+class _Rest:
+    """When a source IP tries again that could not connect."""
 
-    gate: Gate
-    writer: OutcomeWriter
-    reporter: Reporter
-    limits: LaneLimits
-    sources: tuple[Source, ...]
-    smtp_port: int
-    max_wait_s: float
-    idle_s: float
-    stopping: asyncio.Event
-    connections: asyncio.Semaphore  # of the whole process
+    until_s: float
+    span_s: float
 
 
 @dataclass(slots=True, eq=False)
 class Destination:
-    """See the module; ``name`` is the first MX host."""
+    """See the module; ``name`` is the first MX host, ``sts`` the MTA-STS policy that its domains share."""
 
     name: str
     route: Route
-    policy: Policy
-    schedule: RetrySchedule
+    sts: StsPolicy | None
     around: Surroundings
-    waiting: deque[Job] = field(default_factory=deque)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    rests_until_s: float = 0.0
-    transaction_s: float = GROUP_S / FIRST_GROUP  # moving average
-    live: int = 0  # connections that are past EHLO
+    waiting: FairQueue = field(default_factory=FairQueue)
+    tempo: Tempo = field(default_factory=Tempo)
     used_s: float = field(default_factory=time.monotonic)
+    saturated: bool = False
+    _carriers: dict[asyncio.Task[None], Carrier] = field(default_factory=dict)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _rests: dict[str, _Rest] = field(default_factory=dict)  # by source IP
+    _refusal: tuple[Refusal, Way] | None = None  # why it rests
+    _lanes: tuple[object, list[Lane]] = (None, [])
+    _postponing: Postponing = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with nobody connected."""
+        control = self.around.control
+        self._postponing = Postponing(self.around.writer, lambda: control.open_elsewhere(self.limit_key))
 
     @property
     def provider(self) -> str:
-        """The provider that the limits hold for."""
+        """The provider, for metrics and events."""
         return self.route.provider or "other"
 
     @property
@@ -90,196 +87,220 @@ class Destination:
     @property
     def idle(self) -> bool:
         """Nothing waits and nobody serves."""
-        return not self.waiting and not self.tasks
+        return not self.waiting and not self._carriers
 
-    def put(self, jobs: Iterable[Job]) -> None:
-        """Take mails for this destination."""
-        if self.around.stopping.is_set():
-            for job in jobs:
-                job.give_back()
-            return
-        self.waiting.extend(jobs)
+    def lanes(self) -> list[Lane]:
+        """Give the lanes that lead there now: one for each of our source IPs that the policy and the addresses let."""
+        control = self.around.control
+        version = (control.generation, self.route.hosts)
+        if self._lanes[0] != version:
+            policy = control.policies.get(self.route.provider)
+            families = {":" in address for host in self.route.hosts for address in host.addresses}
+            usable = [
+                (source.ip, of_source)
+                for source in control.sources
+                if (":" in source.ip) in families and (of_source := policy.of_source(source.ip)) is not None
+            ]
+            self._lanes = (version, [self.around.lanes.get(self.limit_key, ip, of) for ip, of in usable])
+        return self._lanes[1]
+
+    def closed(self, *, urgent: bool = False) -> Closed | None:
+        """Tell why no lane takes anything now, with the earliest time at which one may; None if one does."""
+        first: Closed | None = None
+        for lane in self.lanes():
+            closed = lane.closed(urgent=urgent)
+            if closed is None:
+                return None
+            if first is None or _time_of(closed) < _time_of(first):
+                first = closed
+        if first is None and self.around.control.pool_removed:  # its campaigns were moved to another pool
+            first = Closed(LaneState.SUSPENDED, "the pool was removed", datetime.now(UTC))
+        return first or Closed(LaneState.SUSPENDED, "no source IP of the pool may go there", None)
+
+    def open_by_another(self, lane: Lane) -> bool:
+        """Tell whether another source IP of the pool may go there now, here or in another dispatcher."""
+        if any(other is not lane and other.closed() is None for other in self.lanes()):
+            return True
+        return self.around.control.open_elsewhere(self.limit_key)
+
+    # --- what comes
+
+    def put(self, jobs: Sequence[Job]) -> None:
+        """Take mails for this destination, or tell at once when they can go."""
         self.used_s = time.monotonic()
-        self.arrived.set()
+        if self.around.stopping.is_set():
+            let_go(jobs, self.around.writer)
+            return
+        if self._refusal is not None and self.resting_until() is not None:
+            self.around.aside(self._refuse(list(jobs), *self._refusal))
+            return
+        self._admit(jobs)
+        self._arrived.set()
         self.grow()
+
+    def _admit(self, jobs: Sequence[Job]) -> None:
+        closed, closed_to_urgent = self.closed(), self.closed(urgent=True)
+        put_off: list[Job] = []
+        for job in jobs:
+            why_not = closed_to_urgent if job.batch.transactional else closed
+            if why_not is not None:
+                self._postpone([job], why_not)
+            elif not self.saturated or job.batch.transactional or (self._room() > 0 and self._take_over(job)):
+                self.waiting.put(job)
+            else:
+                put_off.append(job)
+        self._postpone(put_off, BUSY)
+
+    def _take_over(self, job: Job) -> bool:
+        return job.detach(self.around.taken_over)
+
+    def _room(self) -> int:
+        """Tell how many more bulk mails a saturated destination keeps in hand."""
+        return max(KEEP_AT_LEAST, int(self.tempo.per_s(KEEP_S) * KEEP_S)) - self.waiting.bulk
+
+    def _postpone(self, jobs: Sequence[Job], why: Closed) -> None:
+        if not jobs:
+            return
+        lanes = self.lanes()
+        rate = self.tempo.per_s(KEEP_S)
+        if rate == 0:
+            expected_s = self.tempo.expected_s(carrier.begun_s for carrier in self._carriers.values() if carrier.busy)
+            rate = sum(lane.capacity_per_s(expected_s) for lane in lanes)
+        self._postponing.postpone(jobs, why, self.limit_key, lanes, rate)
+
+    # --- what carriers ask and tell
+
+    def again(self, jobs: Iterable[Job]) -> None:
+        """Take back mails that did not go."""
+        self.waiting.put_back(jobs)
+        self._arrived.set()
+
+    async def something_arrives(self) -> bool:
+        """Wait for mails; False if none came in the time that an idle connection is kept."""
+        self._arrived.clear()
+        try:
+            async with asyncio.timeout(self.around.patience.idle_s):
+                await self._arrived.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def serves(self, source: Source) -> bool:
+        """Tell whether a connection from this source IP may go on."""
+        return source in self.around.control.sources or self.around.stopping.is_set()
+
+    def reached(self, source: Source) -> None:
+        """Take note that a connection came about."""
+        self._rests.pop(source.ip, None)
+        self._refusal = None
+
+    def not_reached(self, lane: Lane, source: Source, refusal: Refusal | None) -> None:
+        """Take note that a connection did not come about: one too many, or this source IP does not get through."""
+        if any(c.connected and c.lane is lane for c in self._carriers.values()):
+            lane.crowded()
+            return
+        known = self._rests.get(source.ip)
+        span_s = FIRST_REST_S if known is None else min(known.span_s * 2, LONGEST_REST_S)
+        self._rests[source.ip] = _Rest(time.monotonic() + span_s * random.uniform(0.5, 1.0), span_s)  # noqa: S311
+        if refusal is not None and self.resting_until() is not None:
+            way = Way(self.provider, source.ip, self.name)
+            self._refusal = (refusal, way)
+            jobs = [*self.waiting.take_claimed(), *self.waiting.take_urgent(), *self.waiting.take_bulk()]
+            self.around.aside(self._refuse(jobs, refusal, way))
+
+    def resting_until(self) -> datetime | None:
+        """Tell when the first source IP tries again, if none gets through now."""
+        now_s = time.monotonic()
+        left_s = [rest.until_s - now_s for lane in self.lanes() if (rest := self._rests.get(lane.source_ip))]
+        if not left_s or len(left_s) < len(self.lanes()) or min(left_s) <= 0:
+            return None
+        return datetime.fromtimestamp(time.time() + min(left_s), UTC)
+
+    async def _refuse(self, jobs: list[Job], refusal: Refusal, way: Way) -> None:
+        policy = self.around.control.policies.get(self.route.provider)
+        await refuse(jobs, self.around, way, policy.retry_delays_s, refusal)
+
+    # --- connections
 
     def grow(self) -> None:
         """Open as many connections as what waits is worth."""
-        if time.monotonic() < self.rests_until_s:
-            return
-        if self.around.stopping.is_set() and not any(job.claimed for job in self.waiting):
-            return
-        wanted = min(-(-len(self.waiting) // JOBS_PER_CONNECTION), self.policy.connections * len(self.around.sources))
-        while len(self.tasks) < wanted:
-            slot = self.around.limits.connection(
-                self.limit_key, self.policy, [source.ip for source in self.around.sources]
-            )
+        while self.waiting and (not self.around.stopping.is_set() or self.waiting.claimed):
+            busy = len(self._carriers)
+            if busy and len(self.waiting) * self.tempo.cycle_s / busy < DRAIN_S:
+                return
+            if sum(1 for carrier in self._carriers.values() if not carrier.connected) >= len(self.waiting):
+                return
+            now_s = time.monotonic()
+            awake = [
+                lane
+                for lane in self.lanes()
+                if (rest := self._rests.get(lane.source_ip)) is None or rest.until_s <= now_s
+            ]
+            slot = self.around.lanes.connection(awake, urgent=self.waiting.pressing > 0)
             if slot is None:
                 return
-            task = asyncio.create_task(self._serve(slot))
-            self.tasks.add(task)
+            source = next(s for s in self.around.control.sources if s.ip == slot.lane.source_ip)
+            carrier = Carrier(self, slot, source)
+            task = asyncio.create_task(carrier.carry())
+            self._carriers[task] = carrier
             task.add_done_callback(self._served)
 
     def _served(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
+        self._carriers.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             get_logger().error("connection_task_failed", mx=self.name, error=repr(error), exc_info=error)
         if self.waiting:
             asyncio.get_running_loop().call_later(0.1, self.grow)
 
+    # --- twice a second
+
     def tick(self, now_s: float) -> None:
-        """Give back what waited too long; called every second."""
-        resting = now_s < self.rests_until_s
-        while self.waiting and now_s - self.waiting[0].arrived_s > self.around.max_wait_s:
-            job = self.waiting.popleft()
-            if job.claimed:  # it has its place; somebody will take it next
-                self.waiting.appendleft(job)
-                break
-            self._postpone(job, "destination_resting" if resting else "lane_busy")
+        """Let go of what cannot go soon, and open connections."""
+        if self.waiting and (closed := self.closed()) is not None:
+            self._postpone(self.waiting.take_bulk(), closed)
+        if self.waiting and (closed := self.closed(urgent=True)) is not None:
+            self._postpone(self.waiting.take_urgent(), closed)
+            self._end_claimed(closed)
+        self._look_for_saturation(now_s)
         self.grow()
+
+    def _end_claimed(self, closed: Closed) -> None:
+        """A claim cannot be taken back: the attempt ends here, without a transaction."""
+        if self._carriers or not self.waiting.claimed:
+            return
+        verdict = Verdict(permanent=False, hard=False, reason=BounceReason.RATE_LIMITED, suppress=False)
+        refusal = Refusal(SmtpPhase.CONNECT, verdict, None, f"the lane closed: {closed.reason}")
+        self.around.aside(self._refuse(self.waiting.take_claimed(), refusal, Way(self.provider, None, self.name)))
+
+    def _look_for_saturation(self, now_s: float) -> None:
+        oldest_s = self.waiting.oldest_s()
+        waited_s = 0.0 if oldest_s is None else now_s - oldest_s
+        if waited_s < PATIENCE_S / 2:
+            self.saturated = False
+        if waited_s < PATIENCE_S:
+            return
+        self.saturated = True
+        put_off = self.waiting.take_last_of_bulk(max(0, -self._room()))
+        for job in (*self.waiting.take_urgent(), *self.waiting.take_bulk()):
+            if now_s - job.arrived_s < self.around.patience.max_wait_s and self._take_over(job):
+                self.waiting.put(job)
+            else:
+                put_off.append(job)
+        self._postpone(put_off, BUSY)
 
     def give_back(self) -> None:
         """Let go of what is not claimed (the process stops)."""
-        given = [job for job in self.waiting if not job.claimed]
-        self.waiting = deque(job for job in self.waiting if job.claimed)
-        for job in given:
-            job.give_back()
-        self.arrived.set()
-
-    def _postpone(self, job: Job, reason: str) -> None:
-        until = datetime.now(UTC) + timedelta(seconds=self.around.max_wait_s * (0.5 + random.random()))  # noqa: S311
-        LANE_POSTPONED.labels(reason).inc()
-        self.around.writer.put(Postponement(job.message_id, job.attempt, until, reason, job.settle))
-
-    # --- one connection
-
-    async def _serve(self, slot: ConnectionSlot) -> None:
-        source = next(s for s in self.around.sources if s.ip == slot.source_ip)
-        try:
-            async with self.around.connections:
-                session = await self._connect(source)
-                if session is None:
-                    return
-                self.live += 1
-                SMTP_CONNECTIONS.labels(self.provider).inc()
-                try:
-                    await self._use(session, slot)
-                finally:
-                    self.live -= 1
-                    SMTP_CONNECTIONS.labels(self.provider).dec()
-                    await session.quit()
-        finally:
-            slot.release()
-
-    async def _connect(self, source: Source) -> SmtpSession | None:
-        failure: ConnectFailure | None = None
-        for host in self.route.hosts:
-            for address in host.addresses:
-                target = Target(
-                    host=host.name,
-                    address=address,
-                    port=self.around.smtp_port,
-                    ehlo_name=source.ehlo_name,
-                    source_ip=source.ip,
-                    tls=self.policy.tls,
-                    connect_timeout_s=self.policy.connect_timeout_s,
-                )
-                try:
-                    return await open_session(target)
-                except ConnectFailure as error:
-                    failure = error
-                    get_logger().info("connect_failed", mx=host.name, source_ip=source.ip, detail=str(error)[:200])
-        if self.live == 0:  # others are welcome: then only this connection was one too many
-            await self._rest(source, failure)
-        return None
-
-    async def _rest(self, source: Source, failure: ConnectFailure | None) -> None:
-        """Nobody gets through: defer what waits and stay away for a while."""
-        self.rests_until_s = time.monotonic() + REST_S * (0.5 + random.random())  # noqa: S311
-        if failure is None:
-            return
-        jobs = list(self.waiting)
-        self.waiting.clear()
-        refusal = Refusal(failure.phase, failure.verdict, failure.reply, failure.detail)
-        way = Way(self.provider, source.ip, self.name)
-        await refuse(jobs, self.around, way, self.schedule, refusal)
-
-    async def _use(self, session: SmtpSession, slot: ConnectionSlot) -> None:
-        while session.usable and session.transactions < self.policy.messages_per_connection:
-            group = await self._claimed_group(session, slot)
-            if not group:
-                return
-            while group:
-                if not session.usable:
-                    self._again(group)
-                    return
-                await self._send(session, group.popleft())
-
-    async def _claimed_group(self, session: SmtpSession, slot: ConnectionSlot) -> deque[Job]:
-        """The next mails that may go out now; empty when there are none or the process stops."""
-        while session.usable:
-            size = max(1, min(MAX_GROUP, slot.largest_group, int(GROUP_S / self.transaction_s)))
-            size = min(size, self.policy.messages_per_connection - session.transactions)
-            taken = [self.waiting.popleft() for _ in range(min(size, len(self.waiting)))]
-            if taken:
-                try:
-                    await slot.tokens(len(taken))
-                    await self.around.writer.room()
-                    group = await self._through_the_gate(taken)
-                except BaseException:
-                    self._again(taken)
-                    raise
-                if group:
-                    return group
-                continue
-            if self.around.stopping.is_set():
-                break
-            self.arrived.clear()
-            try:
-                async with asyncio.timeout(self.around.idle_s):
-                    await self.arrived.wait()
-            except TimeoutError:
-                break
-        return deque()
-
-    async def _through_the_gate(self, jobs: list[Job]) -> deque[Job]:
-        try:
-            return deque(await admitted(self.around.gate, jobs))
-        except TemporaryFailure:  # the process stops: the rows are not ours
-            self.waiting.extendleft(reversed(jobs))
-            return deque()
-
-    async def _send(self, session: SmtpSession, job: Job) -> None:
-        way = Way(self.provider, session.peer.source_ip, session.peer.host, session.peer.tls is not None)
-        with transaction_span(job, way) as span:
-            try:
-                mail = job.mail
-                end = await session.send(Envelope(mail.return_path, mail.recipient, mail.content))
-            except EnvelopeRefused as error:
-                end = smtp_outcome.never_offered(str(error))
-            if self._was_closed_before(session, end) and job.fresh_starts < MAX_FRESH_STARTS:
-                job.fresh_starts += 1
-                self._again([job])
-                return
-            self.transaction_s += 0.1 * (end.duration_s - self.transaction_s)
-            SMTP_SECONDS.labels(self.provider).observe(end.duration_s)
-            state = self.around.reporter.sent(job, way, self.schedule, end)
-            span(state, end)
-
-    @staticmethod
-    def _was_closed_before(session: SmtpSession, end: smtp_outcome.Outcome) -> bool:
-        """The server had closed a used connection before this mail was offered: that is not this mail's attempt."""
-        if session.usable or session.transactions <= 1 or end.phase is not SmtpPhase.MAIL:
-            return False
-        return end.reply is None or end.reply.code == 421
-
-    def _again(self, jobs: Iterable[Job]) -> None:
-        self.waiting.extendleft(reversed(list(jobs)))
-        self.arrived.set()
+        let_go([*self.waiting.take_urgent(), *self.waiting.take_bulk()], self.around.writer)
+        self._arrived.set()
 
 
-async def refuse(jobs: list[Job], around: Surroundings, way: Way, schedule: RetrySchedule, refusal: Refusal) -> None:
+def _time_of(closed: Closed) -> float:
+    return float("inf") if closed.ready_at is None else closed.ready_at.timestamp()
+
+
+async def refuse(jobs: list[Job], around: Surroundings, way: Way, delays_s: tuple[int, ...], refusal: Refusal) -> None:
     """Count an attempt without a transaction for jobs that share a failure: through the gate, as every attempt."""
+    schedule = around.retrying.schedule(delays_s)
     for start in range(0, len(jobs), 500):
         for job in await admitted(around.gate, jobs[start : start + 500]):
             await around.writer.room()

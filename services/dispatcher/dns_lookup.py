@@ -3,6 +3,8 @@
 Promises: "there is no such record" and "there is no such name" are said only if an answer says so; a server failure, a
 refusal, a referral (lame server), a timeout or a malformed answer is ``DnsUnavailable``, never one of these.
 CNAMEs are followed, also out of the answer, at most ``LONGEST_CHAIN`` of them. Every question ends in bounded time.
+``secure`` is said only on the word of a resolver that is trusted to validate (``trust_ad``), and only if it vouches for
+every step of the chain.
 Fails with ``DnsUnavailable`` (ask again later) and ``NoSuchName``.
 """
 
@@ -12,6 +14,8 @@ from typing import Final
 
 import dns.asyncresolver
 import dns.exception
+import dns.flags
+import dns.message
 import dns.name
 import dns.nameserver
 import dns.rdatatype
@@ -27,39 +31,52 @@ class DnsUnavailable(Exception):
 
 
 class NoSuchName(Exception):
-    """The name does not exist (NXDOMAIN); ``ttl_s`` is how long that may be remembered."""
+    """The name does not exist (NXDOMAIN); ``ttl_s`` is how long that may be remembered.
 
-    def __init__(self, ttl_s: float) -> None:
-        """Keep the time."""
+    ``secure``: DNSSEC proves it.
+    """
+
+    def __init__(self, ttl_s: float, *, secure: bool = False) -> None:
+        """Keep the time, and how sure it is."""
         super().__init__("no such name")
         self.ttl_s = ttl_s
+        self.secure = secure
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
     """Records of one name and type, none if the name exists without them (NODATA).
 
+    ``secure``: DNSSEC vouches for them, or for their absence.
+
     Units: seconds.
     """
 
     records: tuple[Rdata, ...]
     ttl_s: float
+    secure: bool = False
 
 
 class DnsLookup:
     """Asks the given servers, each as ``ip``, ``ip:port`` or ``[ip]:port``; the system's if there are none."""
 
-    def __init__(self, servers: tuple[str, ...], *, timeout_s: float) -> None:
+    def __init__(self, servers: tuple[str, ...], *, timeout_s: float, trust_ad: bool = False) -> None:
         """Prepare; ``timeout_s`` is for a question with all its retries.
 
+        ``trust_ad``: the servers validate DNSSEC, and nobody between them and us can change their answers.
+
         Raises: ValueError for what is no server address.
+        Source: RFC 4035 §4.6 and §4.9.3, RFC 6840 §5.7.
         """
         self._resolver = dns.asyncresolver.Resolver(configure=not servers)
         if servers:
             self._resolver.nameservers = [_nameserver(server) for server in servers]
         self._resolver.timeout = max(timeout_s / 3, 0.05)
         self._resolver.lifetime = timeout_s
-        self._resolver.use_edns(0, 0, 1232)
+        self._resolver.use_edns(0, int(dns.flags.DO) if trust_ad else 0, 1232)
+        if trust_ad:
+            self._resolver.set_flags(int(dns.flags.RD | dns.flags.AD))
+        self._trust_ad = trust_ad
 
     async def ask(self, name: str, kind: str) -> Records:
         """Ask for the records of one type.
@@ -68,20 +85,27 @@ class DnsLookup:
         Source: RFC 2308 §2 (NXDOMAIN, NODATA, referrals), RFC 1034 §3.6.2 (CNAME).
         """
         asked = dns.name.from_text(name)
+        secure = True
         for _ in range(LONGEST_CHAIN):
-            answer = await self._ask_once(asked, kind)
+            answer = await self._ask_once(asked, kind, secure=secure)
+            secure = secure and self._vouched(answer.response)
             if answer.rrset is not None:
-                return Records(tuple(answer.rrset), float(answer.chaining_result.minimum_ttl))
+                return Records(tuple(answer.rrset), float(answer.chaining_result.minimum_ttl), secure)
             if answer.canonical_name == asked:
-                return Records((), _negative_ttl(answer))
+                return Records((), _negative_ttl(answer), secure)
             asked = answer.canonical_name
         raise DnsUnavailable("the chain of aliases is too long")
 
-    async def _ask_once(self, name: dns.name.Name, kind: str) -> dns.resolver.Answer:
+    def _vouched(self, response: dns.message.Message) -> bool:
+        return self._trust_ad and bool(response.flags & dns.flags.AD)
+
+    async def _ask_once(self, name: dns.name.Name, kind: str, *, secure: bool) -> dns.resolver.Answer:
         try:
             answer = await self._resolver.resolve(name, kind, raise_on_no_answer=False, search=False)
         except dns.resolver.NXDOMAIN as error:
-            raise NoSuchName(_nxdomain_ttl(error)) from error
+            responses = error.responses().values()  # type: ignore[no-untyped-call]
+            proven = secure and bool(responses) and all(self._vouched(response) for response in responses)
+            raise NoSuchName(_nxdomain_ttl(error), secure=proven) from error
         except (dns.exception.DNSException, OSError, EOFError) as error:
             raise DnsUnavailable(type(error).__name__) from error
         return answer
@@ -106,7 +130,9 @@ def _nxdomain_ttl(error: dns.resolver.NXDOMAIN) -> float:
 def _nameserver(server: str) -> dns.nameserver.Nameserver:
     host, port = server, _DEFAULT_PORT
     if server.startswith("["):
-        host, _, rest = server[1:].partition("]")
+        host, bracket, rest = server[1:].partition("]")
+        if not bracket:
+            raise ValueError(f"{server!r} is no address of a server")
         port = int(rest.removeprefix(":")) if rest else _DEFAULT_PORT
     elif server.count(":") == 1:
         host, _, number = server.partition(":")

@@ -15,6 +15,7 @@ import asyncpg
 
 from hayabin.database import ledger
 from hayabin.database.engine import Connection, Pool
+from hayabin.domain.address import AddressInvalid, parse_address
 from hayabin.domain.errors import TemporaryFailure
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import GATE_ROWS, GATE_SECONDS
@@ -26,7 +27,7 @@ _RETRY_S = 0.5
 DATABASE_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _GRANTED_SQL = """
-SELECT m.id FROM unnest($1::bigint[], $2::smallint[]) AS a(id, attempt)
+SELECT m.id, m.address_key FROM unnest($1::bigint[], $2::smallint[]) AS a(id, attempt)
 JOIN messages m ON m.id = a.id AND m.attempt = a.attempt + 1 AND m.state = 'claimed' AND m.claimed_by = $3"""
 
 Row = tuple[int, int]
@@ -40,7 +41,7 @@ class GateClosed(TemporaryFailure):
 @dataclass(slots=True)
 class _Waiting:
     rows: Sequence[Row]
-    answer: asyncio.Future[frozenset[int]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    answer: asyncio.Future[dict[int, str]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Gate:
@@ -54,8 +55,8 @@ class Gate:
         self._arrived = asyncio.Event()
         self._closed = False
 
-    async def claim(self, rows: Sequence[Row]) -> frozenset[int]:
-        """The ids that may be sent now; each id stands in ``rows`` once.
+    async def claim(self, rows: Sequence[Row]) -> dict[int, str]:
+        """The ids that may be sent now, with the key of the mailbox; each id stands in ``rows`` once.
 
         Raises:
             GateClosed: see the module.
@@ -83,7 +84,7 @@ class Gate:
                     raise
                 for waiting in batch:
                     if not waiting.answer.done():
-                        waiting.answer.set_result(granted & {row[0] for row in waiting.rows})
+                        waiting.answer.set_result({i: granted[i] for i, _ in waiting.rows if i in granted})
         finally:
             self._closed = True
             for waiting in self._waiting:
@@ -108,8 +109,8 @@ class Gate:
             self._arrived.clear()
         return taken
 
-    async def _ask(self, rows: list[Row]) -> frozenset[int]:
-        granted: frozenset[int] = frozenset()
+    async def _ask(self, rows: list[Row]) -> dict[int, str]:
+        granted: dict[int, str] = {}
         uncertain = False
         while True:
             try:
@@ -127,16 +128,17 @@ class Gate:
                 get_logger().warning("gate_waits", rows=len(rows), error=repr(error))
                 await asyncio.sleep(_RETRY_S)
 
-    async def _already_granted(self, connection: Connection, rows: list[Row]) -> frozenset[int]:
+    async def _already_granted(self, connection: Connection, rows: list[Row]) -> dict[int, str]:
         found = await connection.fetch(_GRANTED_SQL, [r[0] for r in rows], [r[1] for r in rows], self._owner)
-        return frozenset(row["id"] for row in found)
+        return {row["id"]: row["address_key"] for row in found}
 
 
 async def admitted(gate: Gate, jobs: Sequence[Job]) -> list[Job]:
     """The jobs that may be sent now, in order: those claimed before, and those that the gate lets through.
 
     The others are settled. Where the same row is in hand twice (a batch was delivered again), one job asks, that of the
-    latest attempt, and the other is settled: the gate would refuse it.
+    latest attempt, and the other is settled: the gate would refuse it. A job that is let through and is addressed to
+    another mailbox than the ledger says is marked ``misaddressed``: it must not be sent.
 
     Raises:
         GateClosed: nothing was settled.
@@ -146,19 +148,30 @@ async def admitted(gate: Gate, jobs: Sequence[Job]) -> list[Job]:
         known = asking.get(job.message_id)
         if not job.claimed and (known is None or known.attempt < job.attempt):
             asking[job.message_id] = job
-    granted: frozenset[int] = frozenset()
+    granted: dict[int, str] = {}
     if asking:
         granted = await gate.claim([(job.message_id, job.attempt) for job in asking.values()])
     through = []
     for job in jobs:
         if not job.claimed and asking[job.message_id] is job and job.message_id in granted:
-            job.claimed = True
+            job.claim()
+            job.misaddressed = not is_mailbox(job.recipient, granted[job.message_id])
             through.append(job)
         elif job.claimed:
             through.append(job)
         else:
             job.settle()
     return through
+
+
+def is_mailbox(recipient: str, key: str) -> bool:
+    """Tell whether what RCPT will say is the mailbox that suppressions were looked up for."""
+    if recipient.lower() == key:
+        return True
+    try:
+        return parse_address(recipient).key == key
+    except AddressInvalid:
+        return False
 
 
 async def stop(task: asyncio.Task[None]) -> None:

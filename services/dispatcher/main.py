@@ -1,108 +1,186 @@
 """Wiring of the dispatcher: ``python -m services.dispatcher.main``.
 
-Promises: nothing is consumed before the source IPs are proven; SIGTERM finishes what is claimed, writes its outcomes,
-gives the rest back and ends with no claim open.
+Promises: nothing is consumed before a source IP is proven; SIGTERM finishes what is claimed, writes its outcomes, gives
+the rest back and ends with no claim open.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
-from hayabin.broker import Broker, Subscription, connect
+from hayabin.broker import connect
 from hayabin.broker.consumer import handle
-from hayabin.broker.topology import dispatch_queue, pool_queues
+from hayabin.broker.topology import pool_queues
 from hayabin.database import instances
 from hayabin.database.engine import Database
-from hayabin.domain.lane import lanes
+from hayabin.domain.errors import TemporaryFailure
 from hayabin.lifecycle import Process, run
 from hayabin.telemetry.logging import get_logger
-from services.dispatcher import sources
-from services.dispatcher.destination import Surroundings
+from services.dispatcher import lane_reports, sources
+from services.dispatcher.batch import TakenOver
+from services.dispatcher.consumption import Consumption
+from services.dispatcher.control import Control
+from services.dispatcher.daily import DailyCaps
+from services.dispatcher.dane import Dane
+from services.dispatcher.dns_lookup import DnsLookup
 from services.dispatcher.gate import DATABASE_AWAY, Gate, stop
-from services.dispatcher.lanes import LaneLimits
+from services.dispatcher.lane import Rules
+from services.dispatcher.lanes import Lanes
+from services.dispatcher.mta_sts import FetchParameters, MtaSts, StsParameters
 from services.dispatcher.outcomes import OutcomeWriter
 from services.dispatcher.policy import load_policies
+from services.dispatcher.proofs import Proofs
 from services.dispatcher.reporting import Reporter
 from services.dispatcher.resolver import Resolver, ResolverParameters
 from services.dispatcher.settings import DispatcherSettings
 from services.dispatcher.spans import Sampling
+from services.dispatcher.sts_store import PostgresStsStore
+from services.dispatcher.surroundings import Patience, Retrying, Surroundings
+from services.dispatcher.suspensions import Suspensions
+from services.dispatcher.tls_plan import TlsPlanner
 from services.dispatcher.worker import Worker
 
 SHARE_S = 10.0
+DNS_TIMEOUT_S = 6.0
 
 
 async def serve(process: Process, settings: DispatcherSettings) -> None:
     """Run until told to stop."""
-    sources.prove(settings.sources)
     async with (
-        Database(settings.database_url.get_secret_value(), name="dispatcher", size=6, look_ups=True) as database,
+        Database(settings.database_url.get_secret_value(), name="dispatcher", size=8, look_ups=True) as database,
         connect(settings.broker_url.get_secret_value(), name=process.instance) as broker,
     ):
-        await broker.declare(pool_queues(settings.pool))
+        proofs = Proofs(
+            database.pool,
+            settings.pool,
+            process.instance,
+            settings.sources,
+            settings.probes,
+            settings.egress_timeout_s,
+        )
+        proofs.prove_own()
+        worker = build(process, settings, database, proofs)
+        around = worker.around
+        process.ready("broker", broker.healthy)
+        process.ready("database", lambda: database.pool.fetchval("SELECT true"))
+        process.ready("source_ips", _holds(lambda: bool(around.control.sources)))
         await instances.beat(database.pool, process.instance, "dispatcher")
-        await sources.announce(database.pool, settings.pool, settings.sources, process.instance)
-        worker = build(process, settings, database)
+        await broker.declare(pool_queues(settings.pool))
+        await sources.announce(database.pool, settings.pool, (), process.instance)
+        await proofs.turn()
+        await around.control.read()
+        consumption = Consumption(
+            broker,
+            around.control,
+            around.lanes,
+            handle(worker.handle),
+            settings.dispatch_prefetch,
+            process.stopping.is_set,
+        )
         parts = [
             asyncio.create_task(part)
             for part in (
-                worker.around.gate.run(),
-                worker.around.writer.run(),
+                around.gate.run(),
+                around.writer.run(),
                 worker.tick_for_ever(),
-                _beat_for_ever(process, settings, database, worker),
+                proofs.prove_for_ever(),
+                around.control.read_for_ever(),
+                around.control.caps.reserve_for_ever(),
+                _every(instances.BEAT_S, lambda: instances.beat(database.pool, process.instance, "dispatcher")),
+                _every(SHARE_S, lambda: sources.share_providers(database.pool, worker.learnt)),
+                _every(
+                    lane_reports.REPORT_S,
+                    lambda: lane_reports.report(
+                        database.pool, settings.pool, process.instance, around.lanes, worker.destinations.values()
+                    ),
+                ),
+                _every(1.0, consumption.turn),
             )
         ]
-        process.ready("broker", broker.healthy)
-        process.ready("database", lambda: database.pool.fetchval("SELECT true"))
-        subscriptions = await _subscribe(broker, worker, settings)
-        get_logger().info("dispatcher_started", pool=settings.pool, sources=[s.ip for s in settings.sources])
+        get_logger().info("dispatcher_started", pool=settings.pool, sources=[s.ip for s in around.control.sources])
         await process.stopping.wait()
-        await asyncio.gather(*(subscription.cancel() for subscription in subscriptions))
+        await stop(parts.pop())
+        await consumption.cancel()
         await worker.drain()
         for part in parts:
             await stop(part)
-        await instances.leave(database.pool, process.instance)
+        await _leave(process, database, worker, proofs)
 
 
-def build(process: Process, settings: DispatcherSettings, database: Database) -> Worker:
+async def _leave(process: Process, database: Database, worker: Worker, proofs: Proofs) -> None:
+    """Take back what this process said of itself."""
+    await worker.around.control.caps.give_back_all()
+    await lane_reports.forget(database.pool, process.instance)
+    await proofs.leave()
+    await instances.leave(database.pool, process.instance)
+
+
+def build(process: Process, settings: DispatcherSettings, database: Database, proofs: Proofs) -> Worker:
     """Put the parts together."""
     Sampling.ratio = settings.trace_sample_ratio
-    writer = OutcomeWriter(database.pool)
+    writer = OutcomeWriter(database.pool, transcripts=settings.transcript_days > 0)
+    suspensions = Suspensions(settings.pool)
+    control = Control(
+        database=database.pool,
+        pool=settings.pool,
+        instance=process.instance,
+        shipped=load_policies(settings.policy_dir),
+        suspensions=suspensions,
+        caps=DailyCaps(database.pool),
+        proven=proofs.proven,
+    )
+    lanes = Lanes(Rules(suspensions, control.daily_caps))
+    control.on_plans = lanes.refresh
+    lookup = DnsLookup(settings.resolvers, timeout_s=DNS_TIMEOUT_S, trust_ad=settings.dnssec)
     around = Surroundings(
+        control=control,
         gate=Gate(database.pool, process.instance),
         writer=writer,
         reporter=Reporter(writer),
-        limits=LaneLimits(),
-        sources=settings.sources,
+        lanes=lanes,
+        planner=TlsPlanner(Dane(lookup, port=settings.smtp_port), ca_file=settings.ca_file),
+        retrying=Retrying(settings.retry_delays, settings.retry_max_age_s),
+        patience=Patience(settings.max_wait_s, settings.idle_s),
         smtp_port=settings.smtp_port,
-        max_wait_s=settings.max_wait_s,
-        idle_s=settings.idle_s,
         stopping=process.stopping,
         connections=asyncio.Semaphore(settings.max_connections),
+        taken_over=TakenOver(settings.detached_mails),
     )
-    resolver = Resolver(ResolverParameters(servers=settings.resolvers, allow_private=settings.allow_private_mx))
-    policies = load_policies(settings.policy_dir)
-    return Worker(around, resolver, policies, settings.retry_delays, settings.retry_max_age_s)
+    resolver = Resolver(
+        ResolverParameters(
+            servers=settings.resolvers,
+            allow_private=settings.allow_private_mx,
+            ipv6=any(":" in source.ip for source in settings.sources),
+            trust_ad=settings.dnssec,
+            question_timeout_s=DNS_TIMEOUT_S,
+        )
+    )
+    return Worker(around, resolver, _mta_sts(settings, lookup, database))
 
 
-async def _subscribe(broker: Broker, worker: Worker, settings: DispatcherSettings) -> list[Subscription]:
-    on_delivery = handle(worker.handle)
-    return [
-        await broker.consume(dispatch_queue(settings.pool, lane), on_delivery, prefetch=settings.dispatch_prefetch)
-        for lane in lanes()
-    ]
+def _mta_sts(settings: DispatcherSettings, lookup: DnsLookup, database: Database) -> MtaSts | None:
+    if not settings.mta_sts:
+        return None
+    fetch = FetchParameters(
+        port=settings.mta_sts_port, ca_file=settings.ca_file, allow_private=settings.allow_private_mx
+    )
+    return MtaSts(lookup, StsParameters(fetch), store=PostgresStsStore(database.pool))
 
 
-async def _beat_for_ever(process: Process, settings: DispatcherSettings, database: Database, worker: Worker) -> None:
-    shared_s = 0.0
+def _holds(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return condition()
+
+    return check
+
+
+async def _every(pause_s: float, turn: Callable[[], Awaitable[object]]) -> None:
+    """Do something again and again; what the database or the broker refuses is tried at the next turn."""
     while True:
         try:
-            await instances.beat(database.pool, process.instance, "dispatcher")
-            shared_s += instances.BEAT_S
-            if shared_s >= SHARE_S:
-                shared_s = 0.0
-                await sources.announce(database.pool, settings.pool, settings.sources, process.instance)
-                await sources.share_providers(database.pool, worker.learnt)
-        except DATABASE_AWAY as error:
-            get_logger().warning("beat_failed", error=repr(error))
-        await asyncio.sleep(instances.BEAT_S)
+            await turn()
+        except (*DATABASE_AWAY, TemporaryFailure) as error:
+            get_logger().warning("turn_failed", error=repr(error))
+        await asyncio.sleep(pause_s)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Outcomes of all connections, gathered into one transaction.
 
-The transaction holds ledger rows, attempts, counters, and the failures for the bounce service (by the outbox).
+The transaction holds ledger rows, attempts with their transcripts, counters, and the failures for the bounce service
+(by the outbox).
 
 Promises: an outcome put here is written, however long the database is away; ``done`` is called after the commit, so a
 batch is acknowledged only when the ledger has all of it. Writing again what was written changes nothing.
@@ -51,6 +52,7 @@ class Report:
     provider: str
     suppress: bool
     done: Done
+    said: Callable[[], str] | None = None  # gives the transcript; called when it is written
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,10 @@ class Postponement:
 class OutcomeWriter:
     """The outcome writer of one dispatcher; run ``run`` as a task."""
 
-    def __init__(self, pool: Pool) -> None:
-        """Write by ``pool``."""
+    def __init__(self, pool: Pool, *, transcripts: bool = True) -> None:
+        """Write by ``pool``, with or without transcripts."""
         self._pool = pool
+        self._transcripts = transcripts
         self._reports: list[Report] = []
         self._postponed: list[Postponement] = []
         self._arrived = asyncio.Event()
@@ -127,6 +130,8 @@ class OutcomeWriter:
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
                     await _write_reports(connection, reports)
+                    if self._transcripts:
+                        await _write_transcripts(connection, reports)
                     await _write_postponed(connection, postponed)
                     return
             except _REFUSED as error:
@@ -167,6 +172,12 @@ async def _write_reports(connection: Connection, reports: list[Report]) -> None:
     ]
     if events:
         await outbox.enqueue(connection, EVENTS, EVENTS_DELIVERY, encode(EventBatch(events=events)), {})
+
+
+async def _write_transcripts(connection: Connection, reports: list[Report]) -> None:
+    rows = [(r.outcome.message_id, r.outcome.attempt, r.said()) for r in reports if r.said is not None]
+    if rows:
+        await ledger.keep_transcripts(connection, rows)
 
 
 async def _write_postponed(connection: Connection, postponed: list[Postponement]) -> None:

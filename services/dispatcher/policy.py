@@ -1,25 +1,29 @@
 """How each provider wants to be sent to: one TOML file for each, checked as a whole when the process starts.
 
-Promises: every provider of ``hayabin.domain.lane`` and ``default`` has a complete, sane policy; a key, a provider or a
-value that is not known is an error at start, never ignored. A file of the override folder replaces single keys of the
-shipped file of the same name.
-Fails with ``PolicyInvalid``, which names file and key.
+Promises: every provider of ``hayabin.domain.lane`` and ``default`` has a complete, sane policy; a key, a rule, a
+provider or a value that is not known is an error at start, never ignored. A file of the override folder replaces single
+keys of the shipped file of the same name, and settings of the API those of both. A provider's reply rules end with
+``default``'s.
+Fails with ``PolicyInvalid``, which names file and key; what is wrong in the API's settings is told by ``problems``.
 """
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 from hayabin.domain.lane import PROVIDERS
-from services.dispatcher.connect import TlsMode
+from hayabin.domain.policy import DEFAULT, Policy, TlsMode, merge, read_settings
 
-DEFAULT: Final = "default"
+__all__ = ["DEFAULT", "SHIPPED", "Policies", "Policy", "PolicyInvalid", "TlsMode", "load_policies"]
+
 SHIPPED: Final = Path(__file__).parent / "policies"
 # Danger: a policy file is read whole.
 _MAX_FILE_BYTES: Final = 64 * 1024
+
+Layers = tuple[Mapping[str, Any], ...]
+"""What ``read_settings`` gave for one provider: the shipped file, then the override folder's, then the API's."""
 
 
 class PolicyInvalid(ValueError):
@@ -30,30 +34,36 @@ class PolicyInvalid(ValueError):
         super().__init__(f"{file}: {problem}")
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Limits for one provider from one source IP (for ``default``: for one destination), and when to try again."""
-
-    provider: str
-    connections: int  # open at the same time
-    messages_per_connection: int
-    connect_timeout_s: float
-    tls: TlsMode
-    retry_delays_s: tuple[int, ...]
-    rate_per_s: float | None = None  # messages begun; None: only the connections limit
-    burst: int = 1  # messages that may begin at once after a pause, where a rate is set
-
-
 class Policies:
     """All policies by provider."""
 
-    def __init__(self, policies: Mapping[str, Policy]) -> None:
-        """Keep policies, ``default`` among them."""
-        self._policies = MappingProxyType(dict(policies))
+    def __init__(self, files: Mapping[str, Layers], overrides: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Lay the files' settings over each other, and the raw ``overrides`` over them as far as they are sound.
+
+        Raises: ValueError if the files' settings do not make a policy.
+        """
+        self._files = MappingProxyType(dict(files))
+        self._policies = _merged(self._files)
+        problems: list[str] = []
+        if overrides:
+            layers = dict(self._files)
+            # default's rules are everybody's, so its settings come first.
+            for provider in sorted(overrides, key=lambda name: (name != DEFAULT, name)):
+                layers = _with_override(layers, provider, overrides[provider], problems)
+            self._policies = _merged(layers)
+        self.problems = tuple(problems)
 
     def get(self, provider: str | None) -> Policy:
         """Give a provider's policy; that of ``default`` for no provider."""
         return self._policies[provider or DEFAULT]
+
+    def with_overrides(self, overrides: Mapping[str, Mapping[str, Any]]) -> "Policies":
+        """Give the policies of the files with the API's settings (JSON, by provider) instead of any given before.
+
+        A provider's settings that are not sound are left out as a whole; ``problems`` says which and why. A disabled
+        rule that does not exist is a problem too, but the other settings hold: a new release may have dropped it.
+        """
+        return Policies(self._files, overrides)
 
 
 def load_policies(override_dir: str | Path | None = None) -> Policies:
@@ -61,76 +71,75 @@ def load_policies(override_dir: str | Path | None = None) -> Policies:
 
     Raises: PolicyInvalid
     """
-    override = Path(override_dir) if override_dir else None
-    names = (*PROVIDERS, DEFAULT)
-    tables = {name: _read(SHIPPED / f"{name}.toml") for name in names}
-    if override is not None:
-        if not override.is_dir():
-            raise PolicyInvalid(override, "no such folder")
-        for file in sorted(override.glob("*.toml")):
-            if file.stem not in tables:
+    folder = Path(override_dir) if override_dir else None
+    files = {name: [SHIPPED / f"{name}.toml"] for name in (*PROVIDERS, DEFAULT)}
+    if folder is not None:
+        if not folder.is_dir():
+            raise PolicyInvalid(folder, "no such folder")
+        for file in sorted(folder.glob("*.toml")):
+            if file.stem not in files:
                 raise PolicyInvalid(file, "no such provider")
-            tables[file.stem] |= _checked_keys(file, _read(file))
-    return Policies({name: _policy(name, table, override) for name, table in tables.items()})
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        if file.stat().st_size > _MAX_FILE_BYTES:
-            raise PolicyInvalid(file, "too large")
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PolicyInvalid(file, str(error)) from error
-
-
-def _checked_keys(file: Path, table: dict[str, Any]) -> dict[str, Any]:
-    unknown = sorted(set(table) - set(_READERS))
-    if unknown:
-        raise PolicyInvalid(file, f"unknown key: {', '.join(unknown)}")
-    return table
-
-
-def _policy(name: str, table: dict[str, Any], override: Path | None) -> Policy:
-    file = SHIPPED / f"{name}.toml"
-    if override is not None and (override / f"{name}.toml").exists():
-        file = override / f"{name}.toml"
-    _checked_keys(file, table)
-    values: dict[str, Any] = {}
-    for key, value in table.items():
+            files[file.stem].append(file)
+    layers = {name: tuple(_settings(file) for file in places) for name, places in files.items()}
+    for name, places in files.items():
         try:
-            values[key] = _READERS[key](value)
+            _check(layers, name)
         except ValueError as error:
-            raise PolicyInvalid(file, f"{key}: {error}") from error
+            raise PolicyInvalid(places[-1], str(error)) from error
+    return Policies(layers)
+
+
+def _settings(file: Path) -> dict[str, Any]:
     try:
-        return Policy(provider=name, **values)
-    except TypeError as error:
-        raise PolicyInvalid(file, f"incomplete: {error}") from error
+        text = file.read_text(encoding="utf-8") if file.stat().st_size <= _MAX_FILE_BYTES else None
+        settings = None if text is None else read_settings(tomllib.loads(text))
+    except (OSError, ValueError) as error:
+        raise PolicyInvalid(file, str(error)) from error
+    if settings is None:
+        raise PolicyInvalid(file, "too large")
+    return settings
 
 
-def _count(value: object) -> int:
-    if type(value) is not int or not 1 <= value <= 100_000:
-        raise ValueError(f"{value!r} is no whole number from 1 to 100000")
-    return value
+def _check(layers: Mapping[str, Layers], name: str) -> None:
+    merge(name, *_stack(layers, name))
+    if unknown := _unknown_rules(layers, name):
+        raise ValueError(f"disabled_rules: no such rule: {', '.join(unknown)}")
 
 
-def _number(value: object) -> float:
-    if type(value) not in (int, float) or not 0 < value <= 100_000:  # type: ignore[operator]
-        raise ValueError(f"{value!r} is no positive number up to 100000")
-    return float(value)  # type: ignore[arg-type]
+def _merged(layers: Mapping[str, Layers]) -> Mapping[str, Policy]:
+    return MappingProxyType({name: merge(name, *_stack(layers, name)) for name in layers})
 
 
-def _delays(value: object) -> tuple[int, ...]:
-    if not isinstance(value, list) or not 1 <= len(value) <= 50:
-        raise ValueError("not a list of 1 to 50 delays")
-    return tuple(_count(delay) for delay in value)
+def _stack(layers: Mapping[str, Layers], name: str) -> Iterator[Mapping[str, Any]]:
+    """Give what makes a provider's policy, from the bottom: the rules of ``default``, then its own settings."""
+    if name != DEFAULT:
+        for layer in layers[DEFAULT]:
+            yield {key: value for key, value in layer.items() if key in ("rules", "disabled_rules")}
+    yield from layers[name]
 
 
-_READERS: Final = {
-    "connections": _count,
-    "messages_per_connection": _count,
-    "rate_per_s": _number,
-    "burst": _count,
-    "connect_timeout_s": _number,
-    "tls": TlsMode,
-    "retry_delays_s": _delays,
-}
+def _with_override(
+    layers: dict[str, Layers], provider: str, settings: Mapping[str, Any], problems: list[str]
+) -> dict[str, Layers]:
+    if provider not in layers:
+        problems.append(f"{provider[:64]}: no such provider")
+        return layers
+    if not isinstance(settings, Mapping):
+        problems.append(f"{provider}: not a table")
+        return layers
+    try:
+        tried = {**layers, provider: (*layers[provider], read_settings(settings))}
+        merge(provider, *_stack(tried, provider))
+    except ValueError as error:
+        problems.append(f"{provider}: {error}")
+        return layers
+    if unknown := _unknown_rules(tried, provider):
+        problems.append(f"{provider}: disabled_rules: no such rule: {', '.join(unknown)}")
+    return tried
+
+
+def _unknown_rules(layers: Mapping[str, Layers], name: str) -> Sequence[str]:
+    """Name the rules that are disabled and never were."""
+    stack = list(_stack(layers, name))
+    known = {rule.name for layer in stack for rule in layer.get("rules", ())}
+    return sorted({rule[:64] for layer in layers[name] for rule in layer.get("disabled_rules", ())} - known)

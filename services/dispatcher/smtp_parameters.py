@@ -27,13 +27,18 @@ class SmtpTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom a session talks to, for logs and transcripts; ``tls`` is the protocol version or None."""
+    """Whom a session talks to, for logs and transcripts; ``tls`` is the protocol version or None.
+
+    ``tls_policy`` and ``tls_result`` are values of ``tls_plan.PlanName`` and ``tls_plan.TlsResult``.
+    """
 
     host: str
     address: str
     port: int
     source_ip: str | None
     tls: str | None
+    tls_policy: str = ""
+    tls_result: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +48,4 @@ class SessionParameters:
     peer: Peer
     extensions: Extensions
     timeouts: SmtpTimeouts = field(default_factory=SmtpTimeouts)
+    opening: tuple[str, ...] = ()  # the conversation so far, for the transcript

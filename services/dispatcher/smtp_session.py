@@ -2,24 +2,27 @@
 
 Promises: ``send`` always returns an ``Outcome`` in bounded time, whatever the peer does; every stage has its timeout by
 RFC 5321 §4.5.3.2; writes stop while the transport's buffer is full. A connection on which anything unforeseen happened
-is not ``usable`` afterwards, so replies can never be paired with the wrong mail.
+is not ``usable`` afterwards, so replies can never be paired with the wrong mail, nor with a command that was not yet
+written. A server that does not keep what it offered in EHLO is asked again without, as long as no content was sent.
 Fails: ``send`` raises ``EnvelopeRefused`` before anything is written. If its task is cancelled, the connection is
 aborted and the mail may have been taken if the dot was out: its claim must become ``unknown``.
 
-The machine runs inside the protocol's callbacks: a task is woken once per mail, and no timer is armed per mail (one
-timer follows a deadline that moves).
+The machine runs inside the protocol's callbacks: a task is woken once per mail, and no timer is armed per mail.
 """
 
 import asyncio
 import contextlib
-from time import perf_counter
-from typing import Final, cast
+import time
+from typing import Final
 
 from hayabin.domain.smtp_reply import ProtocolError, Reply, ReplyParser, SmtpPhase
 from services.dispatcher.envelope import Envelope, EnvelopeRefused, wire_content
+from services.dispatcher.moving_deadline import MovingDeadline
+from services.dispatcher.pipelining import BROKEN_OFFERS
 from services.dispatcher.smtp_outcome import Interruption, Outcome, OutcomeKind, broken_off
 from services.dispatcher.smtp_parameters import Peer, SessionParameters, SmtpTimeouts
 from services.dispatcher.smtp_transaction import LONE_DOT, Extensions, Step, Transaction
+from services.dispatcher.transcript import Conversation, Said
 
 __all__ = [
     "Envelope",
@@ -35,6 +38,9 @@ __all__ = [
 
 # Content goes to the transport in pieces of this size, so that a full buffer is noticed.
 _PIECE_BYTES: Final = 64 * 1024
+# Looked up once: they are compared for every reply.
+_WAIT, _CONTENT, _DONE, _DONE_CLOSE = Step.WAIT, Step.CONTENT, Step.DONE, Step.DONE_CLOSE
+_GARBAGE_BYTES: Final = 100  # of what is no reply, for the transcript
 
 
 class SmtpSession(asyncio.Protocol):
@@ -43,10 +49,13 @@ class SmtpSession(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport, parameters: SessionParameters) -> None:
         """Take over ``transport``, which must be idle; bytes already read go to ``data_received``."""
         self.peer = parameters.peer
-        self.extensions = parameters.extensions
+        self.extensions = BROKEN_OFFERS.without(self.peer, parameters.extensions, time.monotonic())
         self.transactions = 0  # begun on this connection
         self.goodbye: Reply | None = None  # a 421, or whatever the server said when nobody asked
-        self._timeouts = parameters.timeouts
+        self._opening = parameters.opening
+        self._said: list[Said] = []  # for the mail at hand; references only, as this runs for every mail
+        self._timeouts = patience = parameters.timeouts
+        self._patience_s = {"mail": patience.mail_s, "rcpt": patience.rcpt_s, "data": patience.data_s}
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._parser = ReplyParser()
@@ -54,20 +63,21 @@ class SmtpSession(asyncio.Protocol):
         self._waiter: asyncio.Future[Outcome] | None = None
         self._content = b""
         self._rest: memoryview | None = None  # content not yet handed to the transport
-        self._reset = False
-        self._closing = False
-        self._paused = False
-        self._quitting = False
+        self._reset = self._closing = self._paused = self._quitting = False
         self._closed: asyncio.Future[None] = self._loop.create_future()
-        self._deadline = 0.0
-        self._alarm: asyncio.TimerHandle | None = None
+        self._deadline = MovingDeadline(self._loop, self._timed_out)
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=_PIECE_BYTES)  # a TLS transport would buffer eight times that
 
     @property
     def usable(self) -> bool:
-        """True if another mail may be sent."""
-        return not self._closing and not self._transport.is_closing()
+        """True if another mail may be sent; not where a reply has begun that nobody asked for."""
+        return not (self._closing or self._transport.is_closing() or (self._parser.pending and self._waiter is None))
+
+    @property
+    def conversation(self) -> Conversation:
+        """What was said for the last mail, or for the one under way."""
+        return Conversation(self.peer, self.transactions, self._opening, self._said)
 
     async def send(self, envelope: Envelope) -> Outcome:
         """Carry one mail through a transaction.
@@ -76,26 +86,46 @@ class SmtpSession(asyncio.Protocol):
         """
         if self._waiter is not None:
             raise RuntimeError("one mail at a time")
+        self._said = []
         refusal = self.extensions.refusal(envelope)
         if refusal is not None:
             return refusal
         content = wire_content(envelope.content)
         if not self.usable:
             return self._without_connection()
-        started = perf_counter()  # uvloop's own clock counts milliseconds
+        started = time.perf_counter()  # uvloop's own clock counts milliseconds
         self._content = content
-        self._transaction = Transaction(envelope, self.extensions, reset=self._reset)
         self.transactions += 1
-        self._waiter = self._loop.create_future()
-        self._await_reply(self._timeouts.mail_s)
-        self._transport.write(self._transaction.command)
-        try:
-            outcome = await self._waiter
-        finally:
-            if not self._waiter.done() or self._waiter.cancelled():
-                self.abort()
-            self._waiter = self._transaction = self._rest = None
-        return Outcome(outcome.phase, outcome.kind, outcome.reply, perf_counter() - started)
+        outcome: Outcome | None = None
+        while outcome is None:
+            transaction = self._transaction = Transaction(envelope, self.extensions, reset=self._reset)
+            self._waiter = self._loop.create_future()
+            self._deadline.move(self._timeouts.mail_s)
+            self._write(transaction.command)
+            try:
+                outcome = await self._waiter
+            finally:
+                if not self._waiter.done() or self._waiter.cancelled():
+                    self.abort()
+                self._waiter = self._transaction = self._rest = None
+            if outcome.kind is not OutcomeKind.ACCEPTED:
+                outcome = self._conceded(transaction, outcome)
+        return Outcome(outcome.phase, outcome.kind, outcome.reply, time.perf_counter() - started)
+
+    def _conceded(self, transaction: Transaction, outcome: Outcome) -> Outcome | None:
+        """Give the outcome, or None if the mail is to be offered again because of what the server does not keep."""
+        fewer = transaction.concession(outcome)
+        if fewer is None:
+            return outcome
+        lacking = "SIZE" if self.extensions.pipelining == fewer.pipelining else "PIPELINING"
+        if lacking == "PIPELINING":
+            BROKEN_OFFERS.note(self.peer, time.monotonic())
+        self._said.append(f"the server offers {lacking} and does not keep it")
+        self.extensions = fewer
+        if self.usable:
+            return None
+        refused_for_good = outcome.reply is not None and outcome.reply.is_permanent
+        return broken_off(Interruption.GARBLED, outcome.phase, dot_sent=False) if refused_for_good else outcome
 
     async def quit(self) -> None:
         """Say QUIT, wait a little for the answer, and close; does nothing on a connection that is gone."""
@@ -110,7 +140,7 @@ class SmtpSession(asyncio.Protocol):
     def abort(self) -> None:
         """Drop the connection without a word."""
         self._closing = True
-        self._stop_alarm()
+        self._deadline.stop()
         self._transport.abort()
 
     def _without_connection(self) -> Outcome:
@@ -126,15 +156,36 @@ class SmtpSession(asyncio.Protocol):
         try:
             replies = self._parser.feed(data)
         except ProtocolError:
-            self._break_off(Interruption.GARBLED)
+            self._garbled(data)
             return
-        for reply in replies:
-            if self._waiter is None or self._waiter.done():
+        waiter, transaction = self._waiter, self._transaction  # neither changes until the task runs again
+        for number, reply in enumerate(replies, 1):
+            if waiter is None or transaction is None or waiter.done():
                 self._unasked(reply)
+                continue
+            self._said.append(reply)
+            step = transaction.take(reply)
+            if step is _WAIT:
+                self._deadline.move(self._patience_s[transaction.phase])
+            elif step is _DONE or step is _DONE_CLOSE:
+                self._finish(transaction, transaction.outcome)
+                if step is _DONE_CLOSE:
+                    self._shut()
+            elif number < len(replies) or self._parser.pending or self._parser.broken is not None:
+                # The server answers what was not yet written: taken for the reply to the dot, that could lose a mail.
+                if number == len(replies) or replies[number].code != 421:
+                    self._garbled(data)
+                    return
             else:
-                self._step(cast("Transaction", self._transaction).take(reply))
+                self._go_on(step, transaction)
         if self._parser.broken is not None:
-            self._break_off(Interruption.GARBLED)
+            self._garbled(data)
+
+    def _garbled(self, data: bytes) -> None:
+        # Not behind content, which the server could repeat.
+        if self._waiter is not None and self._rest is None and LONE_DOT not in self._said:
+            self._said.append(f"the server does not keep to SMTP: {data[:_GARBAGE_BYTES]!r}")
+        self._break_off(Interruption.GARBLED)
 
     def eof_received(self) -> None:
         """Take note that the server will say nothing more."""
@@ -153,82 +204,75 @@ class SmtpSession(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on where writing stopped."""
         self._paused = False
-        if self._rest is not None:
-            self._write_pieces()
+        if self._rest is not None and self._transaction is not None:
+            self._write_pieces(self._rest, self._transaction)
 
     # --- the machine
 
-    def _step(self, step: Step) -> None:
-        transaction = cast("Transaction", self._transaction)
-        match step:
-            case Step.CONTENT:
-                self._write_content()
-            case Step.DONE:
-                self._finish(cast("Outcome", transaction.outcome))
-            case Step.WAIT:
-                self._await_reply(self._patience(transaction.phase))
-            case Step.WRITE:
-                self._await_reply(self._patience(transaction.phase))
-                self._transport.write(transaction.command)
-            case Step.DONE_CLOSE:
-                self._finish(cast("Outcome", transaction.outcome))
-                self._shut()
+    def _go_on(self, step: Step, transaction: Transaction) -> None:
+        if step is _CONTENT:
+            self._write_content(transaction)
+        else:
+            self._deadline.move(self._patience_s[transaction.phase])
+            self._write(transaction.command)
 
-    def _patience(self, phase: SmtpPhase) -> float:
-        match phase:
-            case SmtpPhase.RCPT:
-                return self._timeouts.rcpt_s
-            case SmtpPhase.DATA:
-                return self._timeouts.data_s
-            case _:
-                return self._timeouts.mail_s
+    def _write(self, command: bytes) -> None:
+        self._said.append(command)
+        self._transport.write(command)
 
-    def _write_content(self) -> None:
+    def _write_content(self, transaction: Transaction) -> None:
         if len(self._content) <= _PIECE_BYTES and not self._paused:
             self._transport.writelines((self._content, LONE_DOT))
-            cast("Transaction", self._transaction).dot_sent()
-            self._await_reply(self._timeouts.dot_s)
+            self._dot_sent(transaction)
         else:
             self._rest = memoryview(self._content)
-            self._write_pieces()
+            self._write_pieces(self._rest, transaction)
 
-    def _write_pieces(self) -> None:
-        rest = cast("memoryview", self._rest)
+    def _write_pieces(self, rest: memoryview, transaction: Transaction) -> None:
         while rest and not self._paused:
             self._transport.write(rest[:_PIECE_BYTES])
             rest = rest[_PIECE_BYTES:]
         if rest or self._paused:
             self._rest = rest
-            self._await_reply(self._timeouts.block_s)
+            self._deadline.move(self._timeouts.block_s)
             return
         self._rest = None
         self._transport.write(LONE_DOT)
-        cast("Transaction", self._transaction).dot_sent()
-        self._await_reply(self._timeouts.dot_s)
+        self._dot_sent(transaction)
 
-    def _finish(self, outcome: Outcome) -> None:
-        self._rest = None
-        self._reset = cast("Transaction", self._transaction).left_open
-        if self._waiter is not None and not self._waiter.done():
+    def _dot_sent(self, transaction: Transaction) -> None:
+        self._said += (len(self._content), LONE_DOT)
+        transaction.dot_sent()
+        self._deadline.move(self._timeouts.dot_s)
+
+    def _finish(self, transaction: Transaction, outcome: Outcome | None) -> None:
+        if self._rest is not None:
+            self._said.append(len(self._content) - len(self._rest))
+            self._rest = None
+        self._reset = transaction.left_open
+        if outcome is not None and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(outcome)
+
+    def _interrupt(self, cause: Interruption) -> None:
+        """End the transaction under way, if any."""
+        transaction = self._transaction
+        if transaction is None or self._waiter is None or self._waiter.done():
+            return
+        outcome = transaction.interrupted(cause)
+        if outcome.unknown and self._transport.get_write_buffer_size() > 0:
+            # The end of the content, and so the dot, never left this process, and never will.
+            outcome = broken_off(cause, SmtpPhase.DATA, dot_sent=False)
+        self._finish(transaction, outcome)
 
     def _break_off(self, cause: Interruption) -> None:
         """End the transaction under way, if any, and the connection.
 
         Not at once: a TLS transport calls us in the middle of its own reading, and must not be closed there.
         """
-        if self._waiter is not None and not self._waiter.done():
-            self._finish(self._interrupted(cause))
+        self._interrupt(cause)
         self._closing = True
-        self._stop_alarm()
+        self._deadline.stop()
         self._loop.call_soon(self._transport.abort)
-
-    def _interrupted(self, cause: Interruption) -> Outcome:
-        outcome = cast("Transaction", self._transaction).interrupted(cause)
-        if outcome.unknown and self._transport.get_write_buffer_size() > 0:
-            # The end of the content, and so the dot, never left this process, and never will.
-            return broken_off(cause, SmtpPhase.DATA, dot_sent=False)
-        return outcome
 
     def _unasked(self, reply: Reply) -> None:
         """Take a reply that answers nothing of ours: 421 says why the server closes; anything else is out of step."""
@@ -247,25 +291,7 @@ class SmtpSession(asyncio.Protocol):
         else:
             self._transport.close()
 
-    # --- one timer for a deadline that moves
-
-    def _await_reply(self, timeout_s: float) -> None:
-        self._deadline = deadline = self._loop.time() + timeout_s
-        if self._alarm is None or deadline < self._alarm.when():
-            self._stop_alarm()
-            self._alarm = self._loop.call_at(deadline, self._look_at_clock)
-
-    def _look_at_clock(self) -> None:
-        self._alarm = None
-        if self._waiter is None or self._waiter.done():
-            return
-        if self._loop.time() < self._deadline:
-            self._alarm = self._loop.call_at(self._deadline, self._look_at_clock)
-            return
-        self._finish(self._interrupted(Interruption.TIMEOUT))
-        self.abort()
-
-    def _stop_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+    def _timed_out(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._interrupt(Interruption.TIMEOUT)
+            self.abort()

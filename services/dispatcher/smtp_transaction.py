@@ -6,10 +6,12 @@ It does not fail: a reply that does not fit gives a ``garbled`` outcome and an u
 
 With PIPELINING the commands MAIL, RCPT, DATA go in one write and all their replies are read (RFC 2920 §3.1); a server
 that answers 354 although it refused the recipient gets a lone dot, whose reply means nothing. Where the server refused
-MAIL but took RCPT, a lone dot could deliver an empty mail, so the connection is given up instead.
+MAIL but took RCPT, a lone dot could deliver an empty mail, so the connection is given up instead. ``concession`` tells
+refusals of the mail from those of an extension that the server had offered.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 from typing import Final
 
@@ -51,6 +53,10 @@ _PHASES: Final = (
     SmtpPhase.DOT,
     SmtpPhase.DATA,
 )
+# What servers answer to commands that they take for out of order, or did not await yet.
+_OUT_OF_ORDER: Final = frozenset({500, 502, 503})
+_ABOUT_PIPELINING: Final = re.compile("pipelin|synchroni[sz]ation", re.IGNORECASE)
+_BAD_PARAMETER: Final = frozenset({501, 504, 555})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +90,24 @@ def _refused_here(code: int, enhanced: str, text: str) -> Outcome:
 class Transaction:
     """One envelope on its way over one connection; ``command`` is what to write first, and at each ``Step.WRITE``."""
 
-    __slots__ = ("_dot_sent", "_later", "_pipelined", "_rcpt_taken", "_refused", "_stage", "command", "outcome")
+    __slots__ = (
+        "_dot_sent",
+        "_later",
+        "_offers",
+        "_pipelined",
+        "_rcpt_taken",
+        "_refused",
+        "_reset",
+        "_stage",
+        "command",
+        "outcome",
+    )
 
     def __init__(self, envelope: Envelope, extensions: Extensions, *, reset: bool) -> None:
         """Prepare the first write; ``reset`` if the last transaction left the server with an envelope."""
         self._stage: _Stage = _RESET if reset else _MAIL
+        self._offers = extensions
+        self._reset = reset
         self._pipelined = extensions.pipelining
         self._refused: Outcome | None = None
         self._rcpt_taken = False
@@ -145,6 +164,25 @@ class Transaction:
     def interrupted(self, cause: Interruption) -> Outcome:
         """Give the outcome if no further reply can come; a refusal that came before stands."""
         return self._refused or broken_off(cause, self.phase, dot_sent=self._dot_sent)
+
+    def concession(self, outcome: Outcome) -> Extensions | None:
+        """Give what to make use of instead if the server did not keep what it offered; None if that is not why.
+
+        No content was sent then, so that the same mail may be offered again.
+        Source: RFC 2920 §3.2, RFC 1870 §5 (a client may leave SIZE out), RFC 5321 §4.1.1.11 (555).
+        """
+        offers, stage, reply = self._offers, self._stage, outcome.reply
+        if stage is _DOT or outcome.kind not in (OutcomeKind.REJECTED, OutcomeKind.TIMEOUT_BEFORE_DOT):
+            return None
+        behind_another = outcome.phase is not SmtpPhase.MAIL or (self._reset and stage is not _RESET)  # in one write
+        if reply is None:  # it answered to the first of our commands and then waits for others, as we do
+            return replace(offers, pipelining=False) if offers.pipelining and behind_another else None
+        out_of_order = behind_another and reply.code in _OUT_OF_ORDER
+        if offers.pipelining and (out_of_order or _ABOUT_PIPELINING.search(reply.text)):
+            return replace(offers, pipelining=False)
+        if offers.size and outcome.phase is SmtpPhase.MAIL and reply.code in _BAD_PARAMETER:
+            return replace(offers, size=False)
+        return None
 
     def _next_command(self) -> Step:
         if self._pipelined:

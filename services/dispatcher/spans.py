@@ -44,7 +44,7 @@ def transaction_span(job: Job, way: Way) -> Iterator[SpanEnd]:
         "hayabin.campaign_id": job.batch.campaign_id,
         "hayabin.attempt": job.attempt + 1,
         "hayabin.lane": job.batch.lane,
-        "hayabin.recipient_hash": address_hash(job.mail.recipient),
+        "hayabin.recipient_hash": address_hash(job.recipient),
         "server.address": way.mx or "",
         "hayabin.source_ip": way.source_ip or "",
     }

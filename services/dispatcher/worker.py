@@ -1,7 +1,8 @@
-"""The dispatcher's work: batches from the belt, by domain to their destinations, acknowledged when the ledger has them.
+"""The dispatcher's work: batches from the belt, by domain to their destinations, acknowledged when they are safe.
 
-Promises: one slow domain holds up neither the others of its batch nor other batches; a batch whose lease ended is
-dropped (its rows were fed again); on stop, claimed mails are finished and the rest goes back to the belt.
+Promises: one slow domain holds up neither the others of its batch nor other batches, whether its DNS, its MX or its
+lane is slow; a batch whose lease ended is dropped (its rows were fed again); on stop, claimed mails are finished and
+the rest goes back to the belt.
 Fails: undecodable batches are parked by ``hayabin.broker.consumer``.
 """
 
@@ -9,6 +10,7 @@ import asyncio
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from opentelemetry.trace import set_span_in_context
 
@@ -16,33 +18,38 @@ from hayabin.broker import Delivery
 from hayabin.contracts.codec import decode
 from hayabin.contracts.dispatch_pb2 import MailBatch
 from hayabin.domain.errors import TemporaryFailure
-from hayabin.domain.retry import RetrySchedule
 from hayabin.domain.smtp_reply import SmtpPhase
 from hayabin.telemetry import tracing
+from hayabin.telemetry.metrics import LANE_POSTPONED, TAKEN_OVER
 from services.dispatcher.batch import BatchInHand, Job, take_in_hand
-from services.dispatcher.destination import Destination, Surroundings, refuse
-from services.dispatcher.policy import Policies
+from services.dispatcher.destination import PATIENCE_S, Destination, refuse
+from services.dispatcher.mta_sts import MtaSts
+from services.dispatcher.outcomes import Postponement
+from services.dispatcher.postponing import let_go
 from services.dispatcher.reporting import Refusal, Way
-from services.dispatcher.resolver import Resolver, Route, RoutingFailure
+from services.dispatcher.resolver import Resolver
+from services.dispatcher.route import Route, RoutingFailure
+from services.dispatcher.sts_policy import StsPolicy
+from services.dispatcher.surroundings import Surroundings
 
 FORGET_DESTINATION_S = 300.0
+TICK_S = 0.5
+DNS_PAUSE_S = 30.0
 
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """See the module."""
+    """See the module; ``mta_sts`` is None where recipients' policies are not looked up."""
 
     around: Surroundings
     resolver: Resolver
-    policies: Policies
-    retry_delays: tuple[int, ...]
-    retry_max_age_s: int
-    destinations: dict[tuple[str, ...], Destination] = field(default_factory=dict)
+    mta_sts: MtaSts | None = None
+    destinations: dict[object, Destination] = field(default_factory=dict)
     in_hand: set[BatchInHand] = field(default_factory=set)
     learnt: dict[str, str] = field(default_factory=dict)  # domain → provider, for the renderers
 
     async def handle(self, delivery: Delivery) -> None:
-        """Deliver a batch; returns when the ledger has all of it.
+        """Deliver a batch; returns when the ledger has all of it, or this process has taken over what waits.
 
         Raises:
             PoisonMessage: it cannot be decoded.
@@ -64,56 +71,81 @@ class Worker:
             in_hand = jobs[0].batch
             self.in_hand.add(in_hand)
             try:
-                await self._spread(jobs)
+                self._spread(jobs)
                 await in_hand.all_settled.wait()
             finally:
                 self.in_hand.discard(in_hand)
         if in_hand.given_back:
             raise TemporaryFailure("stopping")
 
-    async def _spread(self, jobs: list[Job]) -> None:
+    def _spread(self, jobs: list[Job]) -> None:
         by_domain: dict[str, list[Job]] = defaultdict(list)
         for job in jobs:
-            by_domain[job.mail.recipient.rpartition("@")[2].lower()].append(job)
-        await asyncio.gather(*(self._route(domain, mine) for domain, mine in by_domain.items()))
+            by_domain[job.recipient.rpartition("@")[2].lower()].append(job)
+        for domain, mine in by_domain.items():
+            self.around.aside(self._route(domain, mine))
 
     async def _route(self, domain: str, jobs: list[Job]) -> None:
+        looking = asyncio.create_task(self._look_up(domain))
+        done, _ = await asyncio.wait({looking}, timeout=PATIENCE_S)
+        if not done:
+            jobs = self._taken_over(jobs)
+            if not await self._done_before_stop(looking):
+                let_go(jobs, self.around.writer)
+                return
         try:
-            route = await self.resolver.route(domain)
+            route, sts = await looking
         except RoutingFailure as failure:
-            schedule = self._schedule(self.policies.get(None).retry_delays_s)
+            delays_s = self.around.control.policies.get(None).retry_delays_s
             refusal = Refusal(SmtpPhase.CONNECT, failure.verdict, failure.reply, str(failure.reply))
-            await refuse(jobs, self.around, Way("other"), schedule, refusal)
+            await refuse(jobs, self.around, Way("other"), delays_s, refusal)
             return
         if route.provider and len(self.learnt) < 10_000:
             self.learnt[domain] = route.provider
-        self._destination(route).put(jobs)
+        if jobs:
+            self._destination(route, sts).put(jobs)
 
-    def _destination(self, route: Route) -> Destination:
-        key = (route.provider or "", *sorted(host.name for host in route.hosts))
+    async def _look_up(self, domain: str) -> tuple[Route, StsPolicy | None]:
+        if self.mta_sts is None:
+            return await self.resolver.route(domain), None
+        route, sts = await asyncio.gather(self.resolver.route(domain), self.mta_sts.policy(domain))
+        return route, sts
+
+    async def _done_before_stop(self, looking: asyncio.Task[tuple[Route, StsPolicy | None]]) -> bool:
+        """Wait for a look-up, but not when the process stops."""
+        stopping = asyncio.create_task(self.around.stopping.wait())
+        await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not looking.done():
+            looking.cancel()
+        return looking.done()
+
+    def _taken_over(self, jobs: list[Job]) -> list[Job]:
+        """Take mails over from their batch while the DNS is slow; what there is no room for comes again later."""
+        kept = [job for job in jobs if job.detach(self.around.taken_over)]
+        until = datetime.now(UTC) + timedelta(seconds=DNS_PAUSE_S)
+        for job in jobs:
+            if not job.detached:
+                LANE_POSTPONED.labels("dns").inc()
+                self.around.writer.put(Postponement(job.message_id, job.attempt, until, "dns", job.settle))
+        return kept
+
+    def _destination(self, route: Route, sts: StsPolicy | None) -> Destination:
+        key = (route.provider, frozenset(host.name for host in route.hosts), sts)
         found = self.destinations.get(key)
         if found is None:
-            policy = self.policies.get(route.provider)
-            found = Destination(
-                name=route.hosts[0].name,
-                route=route,
-                policy=policy,
-                schedule=self._schedule(policy.retry_delays_s),
-                around=self.around,
-            )
-            self.destinations[key] = found
+            found = self.destinations[key] = Destination(route.hosts[0].name, route, sts, self.around)
         else:
             found.route = route  # addresses may have changed
         return found
 
-    def _schedule(self, delays_s: tuple[int, ...]) -> RetrySchedule:
-        return RetrySchedule(self.retry_delays or delays_s, self.retry_max_age_s)
-
     async def tick_for_ever(self) -> None:
-        """Give back what waits too long, and forget destinations that nobody needs."""
+        """Let go of what cannot go soon, let lanes recover, and forget destinations that nobody needs."""
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(TICK_S)
             now_s = time.monotonic()
+            self.around.lanes.tick()
+            TAKEN_OVER.set(self.around.taken_over.mails)
             for key, destination in list(self.destinations.items()):
                 destination.tick(now_s)
                 if destination.idle and now_s - destination.used_s > FORGET_DESTINATION_S:
@@ -125,6 +157,7 @@ class Worker:
             destination.give_back()
         while any(not destination.idle for destination in self.destinations.values()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+        await self.around.finished()
         await self.around.writer.flushed()
         while self.in_hand:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

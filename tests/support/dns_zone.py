@@ -13,7 +13,10 @@ In-process, or ``python -m tests.support.dns_zone --config FILE`` with JSON::
 
 Instead of records, for a name or for one type: SERVFAIL, REFUSED, NXDOMAIN, TIMEOUT (no answer), REFERRAL (as a lame
 server gives), NODATA. It answers as a recursive resolver would: CNAMEs are followed inside the zone, what is not there
-is NXDOMAIN with an SOA. The process prints one JSON line with its port when it is ready, and ends on SIGTERM.
+is NXDOMAIN with an SOA. ``"secure": ["example.jp"]`` beside the zone plays a validating resolver: for these names and
+what is below them (``"mx.example.jp AAAA"``: for this name and type alone) the answers have the AD bit, if the question
+asked for it and the whole chain is of such names. ``follows = 1`` answers with one alias at a time.
+The process prints one JSON line with its port when it is ready, and ends on SIGTERM.
 """
 
 import argparse
@@ -23,6 +26,7 @@ import signal
 import socket
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -45,12 +49,16 @@ _LONGEST_CHAIN = 8
 class DnsZone:
     """The server; use as an async context manager. ``zone`` may be changed while it runs."""
 
-    def __init__(self, zone: Zone, *, address: str = "127.0.0.1", port: int = 0, ttl: int = 60) -> None:
+    def __init__(
+        self, zone: Zone, *, address: str = "127.0.0.1", port: int = 0, ttl: int = 60, secure: Iterable[str] = ()
+    ) -> None:
         """Prepare; nothing listens yet."""
         self.zone = zone
+        self.secure = set(secure)
         self.address = address
         self.port = port
         self.ttl = ttl
+        self.follows = _LONGEST_CHAIN
         self.queries: Counter[tuple[str, str]] = Counter()
         self.tcp_queries = 0
         self._udp: asyncio.DatagramTransport | None = None
@@ -92,8 +100,12 @@ class DnsZone:
         name = question.name.to_text(omit_final_dot=True).lower()
         self.queries[name, kind] += 1
         response = dns.message.make_response(query, recursion_available=True)
-        if not self._fill(response, name, kind):
+        chain = self._fill(response, name, kind)
+        if not chain:
             return None
+        asked = query.flags & dns.flags.AD or query.ednsflags & dns.flags.DO
+        if asked and all(self._is_secure(link, kind) for link in chain):
+            response.flags |= dns.flags.AD
         data = response.to_wire(max_size=65535)
         if udp and len(data) > max(512, min(query.payload, _UDP_BYTES)):
             short = dns.message.make_response(query, recursion_available=True)
@@ -101,23 +113,31 @@ class DnsZone:
             return short.to_wire()
         return data
 
-    def _fill(self, response: dns.message.Message, name: str, kind: str) -> bool:
-        """Write the answer; False for silence."""
-        for _ in range(_LONGEST_CHAIN):
+    def _is_secure(self, name: str, kind: str) -> bool:
+        return f"{name} {kind}" in self.secure or any(
+            name == signed or name.endswith(f".{signed}") for signed in self.secure
+        )
+
+    def _fill(self, response: dns.message.Message, name: str, kind: str) -> list[str]:
+        """Write the answer; give the names that it is about, none for silence."""
+        chain: list[str] = []
+        for _ in range(self.follows):
+            chain.append(name)
             node = self._node(name)
             if node is None:
-                return self._negative(response, dns.rcode.NXDOMAIN)
+                self._fault(response, "NXDOMAIN")
+                break
             value = node if isinstance(node, str) else node.get(kind, node.get("CNAME", "NODATA"))
             if isinstance(value, str) and value in FAULTS:
-                return self._fault(response, value)
+                return chain if self._fault(response, value) else []
             alias = not isinstance(node, str) and kind not in node
             records = [value] if isinstance(value, str) else value
             owner = dns.name.from_text(name)
             response.answer.append(dns.rrset.from_text(owner, self.ttl, "IN", "CNAME" if alias else kind, *records))
             if not alias:
-                return True
+                break
             name = records[0].rstrip(".").lower()
-        return True
+        return chain
 
     def _fault(self, response: dns.message.Message, fault: str) -> bool:
         match fault:
@@ -180,6 +200,7 @@ async def main() -> None:
         address=config.get("address", "127.0.0.1"),
         port=int(config.get("port", 0)),
         ttl=int(config.get("ttl", 60)),
+        secure=config.get("secure", ()),
     )
     async with server:
         sys.stdout.write(json.dumps({"ready": True, "address": server.address, "port": server.port}) + "\n")

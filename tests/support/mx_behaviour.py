@@ -10,8 +10,16 @@ A line is one or more behaviours joined by ``;``::
     drop data                           close instead of answering
     stall rcpt                          never answer
     shout rcpt 1000000                  answer with a line of so many bytes
+    drone rcpt 1000000                  answer with a reply of so many bytes, in many lines
     babble mail                         answer with what is no SMTP reply
     slow 0.05                           wait so many seconds before each reply
+
+Words that hold for the session: see ``scripted_mx``; and for servers that do not keep what they offer in EHLO::
+
+    hasty-503                           commands that came before the last reply get 503
+    hasty-554                           they get 554, and the connection is closed
+    hasty-forget                        they are forgotten
+    no-parameters                       MAIL with any parameter gets 555
 
 Stages: connect ehlo starttls mail rcpt data dot. Fails with ``ValueError`` for a line that it does not understand.
 """
@@ -22,6 +30,7 @@ from fnmatch import fnmatchcase
 STAGES = ("connect", "ehlo", "starttls", "mail", "rcpt", "data", "dot")
 SESSION_WORDS = frozenset(
     {"starttls", "no-pipelining", "no-8bitmime", "no-size", "smtputf8", "split", "lf", "helo-only"}
+    | {"hasty-503", "hasty-554", "hasty-forget", "no-parameters"}
 )
 NUMBER_WORDS = frozenset({"close-after", "size"})
 
@@ -76,8 +85,8 @@ def _parse(words: list[str]) -> Behaviour:
             return Behaviour("drop", "dot", text="journalled")
         case ["drop" | "stall" | "babble" as verb, stage] if stage in STAGES:
             return Behaviour(verb, stage)
-        case ["shout", stage, size] if stage in STAGES:
-            return Behaviour("shout", stage, number=int(size))
+        case ["shout" | "drone" as verb, stage, size] if stage in STAGES:
+            return Behaviour(verb, stage, number=int(size))
         case ["slow", seconds]:
             return Behaviour("slow", number=float(seconds))
         case [word] if word in SESSION_WORDS:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from tests.support.mx_behaviour import Behaviour, Rule, parse_line, parse_rules
 from tests.support.mx_journal import Delivery, Journal
-from tests.support.self_signed import server_context
+from tests.support.self_signed import Identity, server_context
 
 MAX_CONTENT_BYTES = 64 * 1024 * 1024
 
@@ -26,6 +26,7 @@ class Listener:
     name: str = "mx.example.jp"
     manners: str = ""
     recipients: dict[str, str] = field(default_factory=dict)
+    identity: Identity | None = None  # what ``starttls`` shows; a self-signed certificate if None
 
 
 @dataclass(slots=True)
@@ -51,7 +52,9 @@ class Script:
         self.manners = parse_line(listener.manners)
         self.words = {behaviour.verb: behaviour.number for behaviour in self.manners if not behaviour.stage}
         self.rules: tuple[Rule, ...] = parse_rules(listener.recipients)
-        self.context: ssl.SSLContext | None = server_context(listener.name) if "starttls" in self.words else None
+        self.context: ssl.SSLContext | None = None
+        if "starttls" in self.words:
+            self.context = listener.identity.context if listener.identity else server_context(listener.name)
 
     def behaviours_for(self, recipient: str) -> tuple[Behaviour, ...]:
         """Give what the first rule that fits says."""
@@ -99,9 +102,11 @@ class Session:
         try:
             await self._stage("connect", f"220 {self._script.listener.name} ESMTP ready")
             while True:
+                hasty = b"\n" in self._buffer  # what comes next was sent before the last reply
                 line = (await self._line()).rstrip(b"\r\n").decode("utf-8", "replace")
                 self._record.commands.append(line)
-                await self._command(line)
+                if not (hasty and await self._resents_haste()):
+                    await self._command(line)
         except (Hangup, ConnectionError, EOFError, ssl.SSLError):
             pass
         finally:
@@ -109,6 +114,16 @@ class Session:
             with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
                 async with asyncio.timeout(1):
                     await self._writer.wait_closed()
+
+    async def _resents_haste(self) -> bool:
+        """Answer a command that was pipelined as a server does that offers PIPELINING and cannot; True if it did so."""
+        if "hasty-554" in self._script.words:
+            await self._say("554 SMTP synchronization error")
+            raise Hangup
+        if "hasty-503" in self._script.words:
+            await self._say("503 5.5.1 Bad sequence of commands")
+            return True
+        return "hasty-forget" in self._script.words
 
     async def _command(self, line: str) -> None:  # noqa: PLR0912 — one branch for each verb
         verb, _, argument = line.partition(" ")
@@ -127,6 +142,8 @@ class Session:
                     self._buffer.clear()
                     await self._writer.start_tls(self._script.context, ssl_handshake_timeout=5)
                     self._tls = True
+            case "MAIL" if "no-parameters" in self._script.words and not argument.endswith(">"):
+                await self._say("555 5.5.4 Unsupported option")
             case "MAIL" if self._mail_from is None:
                 self._mail_from = _path(argument)
                 if not await self._stage("mail", "250 2.1.0 Ok", self._mail_from):
@@ -220,6 +237,8 @@ class Session:
                 await asyncio.sleep(3600)
             case "shout":
                 await self._say("250 " + "x" * int(behaviour.number))
+            case "drone":
+                await self._say("250-" + "\n250-".join(["x" * 60] * int(behaviour.number / 66)) + "\n250 end")
             case "babble":
                 await self._say("what do you want from me?")
         raise Hangup

@@ -58,7 +58,7 @@ async def test_gate_while_connections_are_cut_grants_each_row_once(
 
         async def ask(part: list[int]) -> None:
             for start in range(0, len(part), 5):
-                granted.update(await gate.claim([(i, 0) for i in part[start : start + 5]]))
+                granted.update(list(await gate.claim([(i, 0) for i in part[start : start + 5]])))
 
         asking = asyncio.gather(*(ask(ids[n::8]) for n in range(8)))
         await asyncio.sleep(3)

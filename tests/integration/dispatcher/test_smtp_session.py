@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from hayabin.domain.bounce_reason import BounceReason
 from hayabin.domain.smtp_reply import SmtpPhase
 from services.dispatcher.connect import Target, TlsMode, open_session
+from services.dispatcher.pipelining import BROKEN_OFFERS
 from services.dispatcher.smtp_session import (
     Envelope,
     EnvelopeRefused,
@@ -24,6 +25,14 @@ CONTENT = b"From: a@example.jp\r\nMessage-ID: <1@example.jp>\r\n\r\nhello\r\n.do
 MAIL = Envelope("bounce@example.jp", "a@example.com", CONTENT)
 QUICK = SmtpTimeouts(5, 0.15, 0.15, 0.15, 0.15, 0.15, 0.2)
 BOTH_TLS = pytest.mark.parametrize("tls", ["", "; starttls"], ids=["plain", "tls"])
+
+
+@pytest.fixture(autouse=True)
+def no_memory() -> Iterator[None]:
+    """No test knows of another's servers."""
+    BROKEN_OFFERS.until_s.clear()
+    yield
+    BROKEN_OFFERS.until_s.clear()
 
 
 def target(port: int, timeouts: SmtpTimeouts | None = None, tls: TlsMode = TlsMode.OPPORTUNISTIC) -> Target:

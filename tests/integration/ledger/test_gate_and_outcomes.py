@@ -16,7 +16,7 @@ from tests.support.seed import Seeded
 async def claim(pool: Pool, rows: list[tuple[int, int]], owner: str = "d1") -> frozenset[int]:
     """One claim on a connection of its own."""
     async with pool.acquire() as connection:
-        return await ledger.claim(connection, rows, owner)
+        return frozenset(await ledger.claim(connection, rows, owner))
 
 
 async def record(pool: Pool, outcomes: list[Outcome]) -> list[ledger.Recorded]:

@@ -1,5 +1,6 @@
 """The transaction machine, driven by replies alone: what it concludes and what it lets out."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,6 +65,46 @@ def test_transaction_any_replies_consistent_outcome(codes: list[int], pipelining
         assert outcome.reply.code in given_to.values()
     if outcome.unknown:
         assert content_sent
+
+
+@given(st.lists(CODES, max_size=8), st.booleans(), st.booleans(), st.sampled_from(Interruption))
+def test_transaction_any_replies_concession_gives_up_and_never_behind_content(
+    codes: list[int], pipelining: bool, reset: bool, cause: Interruption
+) -> None:
+    """What is conceded is always one offer less, so that it ends; and never after content, so that no mail goes twice."""
+    transaction, written, _ = drive(codes, pipelining=pipelining, reset=reset)
+    fewer = transaction.concession(transaction.outcome or transaction.interrupted(cause))
+    if fewer is None:
+        return
+    assert (pipelining, fewer.pipelining) == (True, False)
+    assert "content" not in written
+
+
+@pytest.mark.parametrize(
+    ("codes", "reset", "conceded"),
+    [
+        ([250, 503, 503], False, True),
+        ([250, 500, 503], False, True),
+        ([250, 250, 503], False, True),
+        ([250, 503, 503, 503], True, True),
+        ([503, 503, 503], False, False),
+        ([250, 550, 503], False, False),
+        ([250, 250, 554], False, False),
+        ([250, 250, 354, 503], False, False),
+        ([250], False, True),
+        ([250, 250], False, True),
+        ([], False, False),
+        ([250], True, True),
+        ([], True, False),
+    ],
+)
+def test_transaction_out_of_order_or_half_answered_concedes_pipelining(
+    codes: list[int], reset: bool, conceded: bool
+) -> None:
+    """503 behind another command, or silence after the first reply, speak against PIPELINING; a refusal does not."""
+    transaction, _, _ = drive(codes, pipelining=True, reset=reset)
+    fewer = transaction.concession(transaction.outcome or transaction.interrupted(Interruption.TIMEOUT))
+    assert (fewer is not None) == conceded
 
 
 def test_transaction_reply_to_each_command_read_in_order() -> None:

@@ -1,0 +1,242 @@
+"""One connection of a destination: it connects, lets mails through the gate in small groups, and carries them.
+
+Promises: no SMTP transaction begins without the gate and without the lane's leave; a group takes about a quarter of a
+second, so a pause is quick and a crash leaves few ``unknown``; what the lane granted and did not begin is given back; a
+claimed mail whose connection closed before it was offered goes over another one.
+Fails: a surprise comes out of ``carry``; the mails that it had claimed become ``unknown``.
+"""
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from hayabin.domain.address import bare_form
+from hayabin.domain.errors import TemporaryFailure
+from hayabin.domain.policy import DottedForm, Policy
+from hayabin.domain.smtp_reply import SmtpPhase
+from hayabin.telemetry.logging import get_logger
+from hayabin.telemetry.metrics import SMTP_CONNECTIONS, SMTP_SECONDS
+from services.dispatcher import complaints, smtp_outcome
+from services.dispatcher.batch import Job
+from services.dispatcher.connect import ConnectFailure, Target, open_session
+from services.dispatcher.envelope import Envelope, EnvelopeRefused
+from services.dispatcher.gate import admitted
+from services.dispatcher.lanes import ConnectionSlot
+from services.dispatcher.reporting import Refusal, Sent, Way
+from services.dispatcher.route import MxHost
+from services.dispatcher.settings import Source
+from services.dispatcher.smtp_parameters import Peer, SmtpTimeouts
+from services.dispatcher.smtp_session import SmtpSession
+from services.dispatcher.spans import transaction_span
+from services.dispatcher.tls_plan import HostRefused
+
+if TYPE_CHECKING:
+    from services.dispatcher.destination import Destination
+
+GROUP_S = 0.25
+"""A group of claimed mails should take no longer than this."""
+MAX_GROUP = 16
+LONGEST_WAIT_S = 1.0
+"""A connection that would have to wait longer for its lane's rate is closed."""
+MAX_FRESH_STARTS = 3
+
+
+class Carrier:
+    """See the module; ``begun_s`` is since when what it does now takes (for who estimates)."""
+
+    __slots__ = ("_around", "_destination", "_slot", "_source", "begun_s", "busy", "connected", "lane")
+
+    def __init__(self, destination: "Destination", slot: ConnectionSlot, source: Source) -> None:
+        """Carry for ``destination`` on the lane of ``slot``, from ``source``."""
+        self._destination = destination
+        self._around = destination.around
+        self._slot = slot
+        self.lane = slot.lane
+        self._source = source
+        self.begun_s = time.monotonic()
+        self.busy = True
+        self.connected = False
+
+    @property
+    def _policy(self) -> Policy:
+        return self.lane.policy
+
+    async def carry(self) -> None:
+        """Connect and carry until nothing waits, the connection has had its share, or the lane closes."""
+        try:
+            async with self._around.connections:
+                self.begun_s = time.monotonic()
+                session = await self._connect()
+                if session is None:
+                    return
+                self.connected = True
+                self._destination.reached(self._source)
+                SMTP_CONNECTIONS.labels(self._destination.provider).inc()
+                try:
+                    await self._use(session)
+                finally:
+                    SMTP_CONNECTIONS.labels(self._destination.provider).dec()
+                    await session.quit()
+        finally:
+            self.busy = False
+            self._slot.release()
+
+    # --- connecting
+
+    async def _connect(self) -> SmtpSession | None:
+        refusal: Refusal | None = None
+        for host in self._destination.route.hosts:
+            for address in host.addresses:
+                if (":" in address) is not (":" in self._source.ip):
+                    continue
+                try:
+                    return await open_session(await self._target(host, address))
+                except HostRefused as failure:
+                    refusal = Refusal(SmtpPhase.STARTTLS, failure.verdict, failure.reply, failure.detail)
+                    break
+                except ConnectFailure as failure:
+                    judged = complaints.take(
+                        failure.reply, failure.phase, failure.verdict, self.lane, self._around.control.suspensions
+                    )
+                    refusal = Refusal(
+                        failure.phase,
+                        judged.verdict,
+                        failure.reply,
+                        failure.detail,
+                        Peer(host.name, address, self._around.smtp_port, self._source.ip, None),
+                        failure.lines,
+                        soon=judged.other_ip and self._destination.open_by_another(self.lane),
+                    )
+                    get_logger().info(
+                        "connect_failed", mx=host.name, source_ip=self._source.ip, detail=str(failure)[:200]
+                    )
+        self._destination.not_reached(self.lane, self._source, refusal)
+        return None
+
+    async def _target(self, host: MxHost, address: str) -> Target:
+        policy, destination = self._policy, self._destination
+        return Target(
+            host=host.name,
+            address=address,
+            port=self._around.smtp_port,
+            ehlo_name=self._source.ehlo_name,
+            source_ip=self._source.ip,
+            proxy=self._source.proxy,
+            plan=await self._around.planner.plan(
+                host, policy.tls, destination.sts, domain=destination.route.domain, provider=destination.provider
+            ),
+            provider=destination.provider,
+            connect_timeout_s=policy.connect_timeout_s,
+            timeouts=SmtpTimeouts(
+                greeting_s=policy.greeting_timeout_s,
+                mail_s=policy.command_timeout_s,
+                rcpt_s=policy.command_timeout_s,
+                data_s=policy.data_timeout_s,
+                block_s=policy.block_timeout_s,
+                dot_s=policy.dot_timeout_s,
+            ),
+        )
+
+    # --- carrying
+
+    def _has_room(self, session: SmtpSession) -> int:
+        """Tell how many more mails this connection may carry."""
+        policy = self._policy
+        most = min(policy.messages_per_connection, policy.recipients_per_session or policy.messages_per_connection)
+        return most - session.transactions
+
+    async def _use(self, session: SmtpSession) -> None:
+        while session.usable and self._has_room(session) > 0:
+            group = await self._claimed_group(session)
+            if not group:
+                return
+            begun_s, size = self.begun_s, len(group)
+            while group:
+                if not session.usable or self._has_room(session) <= 0:
+                    self.lane.give_back(len(group))
+                    self._destination.again(group)
+                    return
+                await self._send(session, group.popleft())
+            self._destination.tempo.cycled((time.monotonic() - begun_s) / size)
+
+    async def _claimed_group(self, session: SmtpSession) -> deque[Job]:
+        """The next mails that may go out now; empty when there are none, the lane closes or the process stops."""
+        destination, lane = self._destination, self.lane
+        while session.usable and destination.serves(self._source):
+            self.busy = False
+            urgent = lane.closed() is not None  # then only what is transactional may go, if that
+            waiting = destination.waiting.pressing if urgent else len(destination.waiting)
+            size = int(GROUP_S / destination.tempo.transaction_s)
+            size = min(max(1, size), MAX_GROUP, self._has_room(session), waiting)
+            granted = lane.grant(size, urgent=urgent) if size else 0
+            if granted:
+                self.busy, self.begun_s = True, time.monotonic()
+                if group := await self._through_the_gate(destination.waiting.take(granted)):
+                    return group
+            elif size:
+                wait_s = lane.wait_s()
+                if lane.closed(urgent=urgent) is not None or wait_s > LONGEST_WAIT_S:
+                    break
+                await asyncio.sleep(max(wait_s, 0.001))
+            elif self._around.stopping.is_set() or urgent or not await destination.something_arrives():
+                break
+        return deque()
+
+    async def _through_the_gate(self, jobs: list[Job]) -> deque[Job]:
+        group: list[Job] = []
+        try:
+            await self._around.writer.room()
+            group = await admitted(self._around.gate, jobs)
+        except TemporaryFailure:  # the process stops: the rows are not ours
+            self._destination.again(jobs)
+        except BaseException:
+            self._destination.again(jobs)
+            raise
+        finally:
+            self.lane.give_back(len(jobs) - len(group))
+        return deque(group)
+
+    async def _send(self, session: SmtpSession, job: Job) -> None:
+        destination, peer = self._destination, session.peer
+        self.begun_s = started_s = time.monotonic()
+        way = Way(destination.provider, peer.source_ip, peer.host, peer.address, peer)
+        with transaction_span(job, way) as span:
+            try:
+                end = await session.send(self._envelope(job))
+            except EnvelopeRefused as error:
+                end = smtp_outcome.never_offered(str(error))
+            if _was_closed_before(session, end) and job.fresh_starts < MAX_FRESH_STARTS:
+                job.fresh_starts += 1
+                self.lane.give_back(1)
+                destination.again([job])
+                return
+            destination.tempo.took(time.monotonic() - started_s)
+            SMTP_SECONDS.labels(destination.provider).observe(end.duration_s)
+            schedule = self._around.retrying.schedule(self._policy.retry_delays_s)
+            judged = None
+            if end.accepted:
+                self.lane.accepted()
+            elif end.verdict is not None:
+                judged = complaints.take(end.reply, end.phase, end.verdict, self.lane, self._around.control.suspensions)
+            soon = judged is not None and judged.other_ip and destination.open_by_another(self.lane)
+            verdict = None if judged is None else judged.verdict
+            state = self._around.reporter.sent(job, way, schedule, Sent(end, verdict, session.conversation, soon=soon))
+            span(state, end)
+
+    def _envelope(self, job: Job) -> Envelope:
+        """The envelope in the form that the provider takes; the mailbox is that of the ledger.
+
+        Raises: EnvelopeRefused where it is not.
+        """
+        if job.misaddressed:
+            raise EnvelopeRefused("the mail is addressed to another mailbox than the ledger says")
+        bare = self._policy.dotted_local_part is DottedForm.BARE
+        return Envelope(job.return_path, bare_form(job.recipient) if bare else job.recipient, job.content)
+
+
+def _was_closed_before(session: SmtpSession, end: smtp_outcome.Outcome) -> bool:
+    """The server had closed a used connection before this mail was offered: that is not this mail's attempt."""
+    if session.usable or session.transactions <= 1 or end.phase is not SmtpPhase.MAIL:
+        return False
+    return end.reply is None or end.reply.code == 421
