@@ -1,53 +1,22 @@
-"""``hayabin admin``: tenants, keys, pools, secrets, migrations; talks to the database of HAYABIN_DATABASE_URL.
+"""``hayabin admin``: tenants, keys, pools, lanes, secrets, migrations; talks to the database of HAYABIN_DATABASE_URL.
 
 Promises: an API key is shown once, at its creation, and never again.
 Fails: with exit code 1 and a sentence that says what to do.
 """
 
-import asyncio
 import base64
 import re
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 import asyncpg
 import click
-from pydantic import ValidationError
 
-from hayabin.database.engine import asyncpg_url
 from hayabin.database.migrate import upgrade
-from hayabin.settings import DatabaseSettings
 from services.api.access import Scope, new_key
+from services.api.admin_database import database_url, on_database
+from services.api.admin_lanes import lanes, resume, suspend
 
-T = TypeVar("T")
-CONNECT_S = 10.0
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-
-
-def _database_url() -> str:
-    try:
-        return DatabaseSettings().database_url.get_secret_value()
-    except ValidationError as error:
-        raise click.ClickException("set HAYABIN_DATABASE_URL, such as postgresql://user@host/name") from error
-
-
-def _on_database(work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
-    url = asyncpg_url(_database_url())
-
-    async def run() -> T:
-        try:
-            connection = await asyncpg.connect(url, timeout=CONNECT_S)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise click.ClickException(f"the database of HAYABIN_DATABASE_URL cannot be had: {error!r}") from error
-        try:
-            return await work(connection)
-        except asyncpg.UndefinedTableError as error:
-            raise click.ClickException("the database has no schema: run `hayabin admin migrate`") from error
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
 
 
 async def _tenant(connection: asyncpg.Connection, slug: str) -> int:
@@ -59,13 +28,17 @@ async def _tenant(connection: asyncpg.Connection, slug: str) -> int:
 
 @click.group()
 def admin() -> None:
-    """Tenants, API keys, pools, secrets, migrations."""
+    """Tenants, API keys, pools, lanes, secrets, migrations."""
+
+
+for command in (lanes, suspend, resume):
+    admin.add_command(command)
 
 
 @admin.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    upgrade(_database_url())
+    upgrade(database_url())
     click.echo("The schema is up to date.")
 
 
@@ -90,7 +63,7 @@ def create_tenant(slug: str, name: str) -> None:
             raise click.ClickException(f"there is a tenant {slug} already")
         click.echo(f"Created tenant {slug}. Next: hayabin admin create-key {slug}")
 
-    _on_database(work)
+    on_database(work)
 
 
 @admin.command("create-key")
@@ -121,7 +94,7 @@ def create_key(slug: str, scopes: tuple[str, ...], name: str, expires_days: int 
             expires_days,
         )
 
-    _on_database(work)
+    on_database(work)
     click.echo(key.shown)
 
 
@@ -140,7 +113,7 @@ def list_keys(slug: str) -> None:
             used = f"used {row['last_used_at']:%Y-%m-%d}" if row["last_used_at"] else "never used"
             click.echo(f"hyb_{row['prefix']}_…  {row['state']}  {used}  {row['name']}  {' '.join(row['scopes'])}")
 
-    _on_database(work)
+    on_database(work)
 
 
 @admin.command("revoke-key")
@@ -156,7 +129,7 @@ def revoke_key(prefix: str) -> None:
             raise click.ClickException(f"there is no valid key with the prefix {part}")
         click.echo("Revoked.")
 
-    _on_database(work)
+    on_database(work)
 
 
 @admin.command("create-pool")
@@ -168,10 +141,13 @@ def create_pool(name: str, description: str) -> None:
     async def work(connection: asyncpg.Connection) -> None:
         try:
             await connection.execute(
-                "INSERT INTO ip_pools (name, description) VALUES ($1, $2) ON CONFLICT DO NOTHING", name, description
+                "INSERT INTO ip_pools (name, description) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE "
+                "SET state = 'active' WHERE ip_pools.state = 'removed'",
+                name,
+                description,
             )
         except asyncpg.CheckViolationError as error:
             raise click.ClickException("a pool's name has a-z, 0-9 and -, at most 40 characters") from error
         click.echo(f"There is a pool {name}.")
 
-    _on_database(work)
+    on_database(work)

@@ -27,11 +27,15 @@ from services.api.routes import (
     contacts,
     domains,
     imports,
+    lanes,
     lists,
     messages,
+    policies,
     pools,
     suppressions,
+    suspensions,
     templates,
+    warmups,
 )
 from services.api.settings import ApiSettings
 from services.api.upload import Uploads
@@ -39,7 +43,7 @@ from services.api.upload import Uploads
 VERSION = "0.1.0"
 _ROUTERS = (
     contacts, lists, imports, templates, campaigns, campaign_moves, campaign_reports, messages, suppressions, domains,
-    pools,
+    pools, lanes, suspensions, policies, warmups,
 )  # fmt: skip
 
 

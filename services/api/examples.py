@@ -5,6 +5,8 @@ Promises: every operation has one; tests send the requests and hold the answers 
 
 from typing import Any
 
+from services.api.engine_examples import ENGINE_ANSWERS, ENGINE_REQUESTS
+
 _AT = "2026-11-24T09:00:00+00:00"
 _CONTACT = {
     "id": 17,
@@ -64,7 +66,10 @@ _MESSAGE = {
 _TIMELINE = [
     {"at": _AT, "what": "attempt", "attempt": 1, "state": "deferred", "reason": "greylisted", "phase": "rcpt",
      "code": 451, "enhanced": "4.7.1", "reply": "451 4.7.1 Try again later", "source_ip": "192.0.2.10",
-     "mx": "mx.example.net", "lane": "other", "tls": True, "duration_ms": 120},
+     "mx": "mx.example.net", "address": "198.51.100.7", "lane": "other-2", "tls": True, "tls_version": "TLSv1.3",
+     "tls_policy": "mta-sts", "tls_result": "verified-pkix", "duration_ms": 120,
+     "transcript": ["connected 192.0.2.10 -> 198.51.100.7:25 mx.example.net TLSv1.3, mail 1 of the connection",
+                    "S: 220 mx.example.net ESMTP", "C: EHLO mta1.example.jp", "S: 250 mx.example.net"]},
     {"at": _AT, "what": "open", "link": None, "detail": ""},
 ]  # fmt: skip
 _SUPPRESSION = {
@@ -79,8 +84,6 @@ _RECORDS = [
 ]  # fmt: skip
 _DOMAIN_ROW = {"id": 2, "name": "mail.example.jp", "verified_at": None, "created_at": _AT}
 _DOMAIN = {**_DOMAIN_ROW, "dns_records": _RECORDS}
-_POOL = {"name": "main", "description": "", "created_at": _AT}
-_SOURCE_IP = {"pool": "main", "address": "192.0.2.10", "ehlo_name": "mta1.example.jp", "seen_at": _AT}
 
 
 def _page(*items: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +106,7 @@ REQUESTS: dict[str, Any] = {
     "testCampaign": {"to": ["me@example.jp"], "variables": {"name": "私"}},
     "suppress": {"emails": ["b@example.net"]},
     "addDomain": {"name": "mail.example.jp"},
-    "createIpPool": {"name": "second", "description": "warming up"},
+    **ENGINE_REQUESTS,
 }
 """By operation id; operations without a body are not here."""
 
@@ -151,7 +154,15 @@ ANSWERS: dict[str, Any] = {
     "testCampaign": {**_SENDING, "id": 22, "class": "transactional", "kind": "test", "list_id": None, "audience": 1},
     "getCampaignStats": _STATS,
     "listCampaignMessages": _page(_MESSAGE),
-    "getMessage": {**_MESSAGE, "campaign_id": 21, "timeline": _TIMELINE},
+    "getMessage": {
+        **_MESSAGE,
+        "campaign_id": 21,
+        "state": "deferred",
+        "reason": "greylisted",
+        "next_attempt_at": _AT,
+        "waiting": {"reason": "greylisted", "until": _AT},
+        "timeline": _TIMELINE,
+    },
     "suppress": {"added": 1, "known": 0},
     "listSuppressions": _page(_SUPPRESSION),
     "getSuppression": {"email": "b@example.net", "suppressions": [_SUPPRESSION]},
@@ -160,8 +171,7 @@ ANSWERS: dict[str, Any] = {
     "listDomains": _page(_DOMAIN_ROW),
     "getDomain": _DOMAIN,
     "verifyDomain": {**_DOMAIN, "verified_at": _AT},
-    "listIpPools": _page({**_POOL, "sources": [_SOURCE_IP]}),
-    "createIpPool": {**_POOL, "name": "second", "description": "warming up"},
+    **ENGINE_ANSWERS,
     "getHealth": {"status": "ok", "version": "0.1.0", "outbox_age_s": 0.0, "dispatchers": 1},
 }
 """By operation id; None where the answer has no body."""

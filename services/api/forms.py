@@ -43,6 +43,7 @@ Reference = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 MAX_ATTRIBUTES = 100
 MAX_ATTRIBUTES_CHARS = 20_000
+MAX_PLAIN_CHARS = 200_000
 MAX_DEPTH = 8
 
 
@@ -52,6 +53,14 @@ def _attributes(value: dict[str, Any]) -> dict[str, Any]:
     if any(not name or len(name) > 100 or name.startswith("_hb") for name in value):
         raise ValueError("names have 1 to 100 characters and do not begin with _hb")
     _require_plain(value, MAX_DEPTH)
+    return value
+
+
+def plain(value: dict[str, Any]) -> dict[str, Any]:
+    """Pass a free-form object on where the database can take it as it is; a validator of forms."""
+    _require_plain(value, MAX_DEPTH)
+    if len(str(value)) > MAX_PLAIN_CHARS:
+        raise ValueError(f"at most {MAX_PLAIN_CHARS} characters in all")
     return value
 
 

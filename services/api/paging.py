@@ -37,6 +37,12 @@ def text_after(cursor: str | None) -> str:
     return text[2:]
 
 
+def words_after(cursor: str | None, count: int) -> list[str]:
+    """The ``count`` words that the page begins after, where the key is made of several; empty ones to begin with."""
+    words = text_after(cursor).split(" ")
+    return [*words, *[""] * count][:count]
+
+
 def _invalid() -> Problem:
     return Problem(422, "invalid-cursor", "Take the cursor from `next_cursor` of the page before, unchanged.")
 

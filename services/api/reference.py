@@ -95,18 +95,28 @@ def _members(document: dict[str, Any], schema: dict[str, Any]) -> str:
     """The members of a body's form, with what is needed and what stands where one is left out."""
     for choice in (schema, *schema.get("anyOf", [])):
         name = choice.get("$ref", "").rpartition("/")[2]
-        if name:
-            form = document["components"]["schemas"][name]
+        form = document["components"]["schemas"][name] if name else choice
+        if "properties" in form:
             needed = form.get("required", [])
             rows = "".join(
-                f"<li><code>{html.escape(member)}</code> {_note(member in needed, about)}</li>"
-                for member, about in form.get("properties", {}).items()
+                f"<li><code>{html.escape(member)}</code> {_note(member in needed, about)}{_inner(about)}</li>"
+                for member, about in form["properties"].items()
             )
             return f"<ul>{rows}</ul>"
     return ""
 
 
+def _inner(about: dict[str, Any]) -> str:
+    """The members of the objects in an array, where the form itself has them."""
+    return _members({}, about["items"]) if "properties" in about.get("items", {}) else ""
+
+
 def _note(is_needed: bool, about: dict[str, Any]) -> str:
+    words = [html.escape(about["description"])] if "description" in about else []
+    values = about.get("enum") or about.get("items", {}).get("enum", [])
+    words += [" | ".join(f"<code>{html.escape(str(value))}</code>" for value in values)] if values else []
     if is_needed:
-        return "needed"
-    return f"default <code>{html.escape(json.dumps(about.get('default'), ensure_ascii=False))}</code>"
+        words.append("needed")
+    elif "default" in about:
+        words.append(f"default <code>{html.escape(json.dumps(about['default'], ensure_ascii=False))}</code>")
+    return "; ".join(words)

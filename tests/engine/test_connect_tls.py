@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,10 +15,8 @@ from hayabin.domain.smtp_reply import SmtpPhase
 from services.dispatcher.connect import ConnectFailure, Target, open_session
 from services.dispatcher.dane import Tlsa
 from services.dispatcher.dane_match import public_key_info
-from services.dispatcher.opening_lines import LONGEST_LINE, MOST_LINES
 from services.dispatcher.smtp_session import Envelope, SmtpSession, SmtpTimeouts
 from services.dispatcher.tls_plan import PlanName, Proof, TlsPlan, TlsResult, plan_of_mode
-from tests.support.raw_server import Wire, raw_server
 from tests.support.scripted_mx import Listener, ScriptedMx
 from tests.support.self_signed import Authority, Identity, self_signed
 
@@ -242,181 +239,6 @@ async def test_session_provider_policy_result_told(mode: TlsMode, manners: str, 
     """Where the provider's policy alone decides, the session says whether it is encrypted; nothing is verified."""
     session, _ = await talk(plan_of_mode(mode), LONE, manners)
     assert (session.peer.tls_policy, session.peer.tls_result) == (mode.value, result)
-
-
-# --- liars
-
-
-@pytest.mark.parametrize("mode", [TlsMode.OPPORTUNISTIC, TlsMode.REQUIRED])
-async def test_session_injection_after_starttls_refused(mode: TlsMode) -> None:
-    """Bytes in clear behind the 220 to STARTTLS are somebody's injection: no session, not even in clear."""
-
-    async def script(wire: Wire) -> None:
-        await wire.greet(b"250-mx.example.jp\r\n250 STARTTLS\r\n")
-        await wire.hear(b"STARTTLS\r\n")
-        await wire.say(b"220 go\r\n250-mx.example.jp\r\n250 SIZE 1\r\n")
-
-    async with raw_server(script) as (port, wires):
-        with pytest.raises(ConnectFailure) as caught:
-            await open_session(target(port, plan_of_mode(mode)))
-    assert (caught.value.phase, caught.value.reason) == (SmtpPhase.STARTTLS, BounceReason.PROTOCOL)
-    assert len(wires) == 1
-
-
-def test_session_starttls_offered_under_tls_refused(on_loop: Callable[..., object]) -> None:
-    """A server that offers STARTTLS once more under TLS is not what it says it is."""
-
-    async def script(wire: Wire) -> None:
-        await wire.greet(b"250-mx.example.jp\r\n250 STARTTLS\r\n")
-        await wire.hear(b"STARTTLS\r\n")
-        await wire.say(b"220 go\r\n")
-        await wire.writer.start_tls(LONE.context)
-        await wire.hear(b"\r\n")
-        await wire.say(b"250-mx.example.jp\r\n250 STARTTLS\r\n")
-
-    async def run() -> None:
-        async with raw_server(script) as (port, wires):
-            with pytest.raises(ConnectFailure) as caught:
-                await open_session(target(port, plan_of_mode(TlsMode.OPPORTUNISTIC)))
-        assert (caught.value.phase, caught.value.reason) == (SmtpPhase.EHLO, BounceReason.PROTOCOL)
-        assert len(wires) == 1
-
-    on_loop(run())
-
-
-async def test_session_extensions_of_clear_text_forgotten_under_tls() -> None:
-    """What was offered in clear is not believed under TLS, where the server only says HELO."""
-
-    async def script(wire: Wire) -> None:
-        await wire.greet(b"250-mx.example.jp\r\n250-SMTPUTF8\r\n250-SIZE 5\r\n250 STARTTLS\r\n")
-        await wire.hear(b"STARTTLS\r\n")
-        await wire.say(b"220 go\r\n")
-        await wire.writer.start_tls(LONE.context)
-        await wire.hear(b"\r\n")
-        await wire.say(b"502 what?\r\n")
-        await wire.hear(b"\r\n")
-        await wire.say(b"250 mx.example.jp\r\n")
-
-    async with raw_server(script) as (port, _):
-        session = await open_session(target(port, plan_of_mode(TlsMode.REQUIRED)))
-        assert (session.extensions.smtputf8, session.extensions.size) == (False, False)
-        session.abort()
-
-
-async def test_session_old_tls_refused() -> None:
-    """TLS 1.1 and older is no TLS, for whatever plan."""
-    context = LONE.context
-    context.set_ciphers("DEFAULT@SECLEVEL=0")  # or the server could not speak it at all
-    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
-        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
-
-    async def script(wire: Wire) -> None:
-        await wire.greet(b"250-mx.example.jp\r\n250 STARTTLS\r\n")
-        await wire.hear(b"STARTTLS\r\n")
-        await wire.say(b"220 go\r\n")
-        await wire.writer.start_tls(context)
-
-    async with raw_server(script) as (port, _):
-        with pytest.raises(ConnectFailure) as caught:
-            await open_session(target(port, plan_of_mode(TlsMode.REQUIRED)))
-    assert caught.value.tls_result == TlsResult.FAILED_HANDSHAKE
-
-
-# --- the transcript
-
-
-async def opening_of(mx: ScriptedMx, plan: TlsPlan) -> list[str]:
-    """Open a session; give how it began."""
-    captured: list[tuple[str, ...]] = []
-    session = await open_session(target(mx.port, plan))
-    captured.append(session._opening)
-    await session.quit()
-    return list(captured[0])
-
-
-async def test_opening_lines_conversation_whole(ca_file: str) -> None:
-    """The transcript begins with where we went, and has every line up to the EHLO under TLS."""
-    async with ScriptedMx(Listener(manners="starttls", identity=GOOD)) as mx:
-        lines = await opening_of(mx, sts_plan(ca_file))
-    offers = ["S: 250-mx.example.jp", "S: 250-PIPELINING", "S: 250-SIZE 67108864", "S: 250-8BITMIME"]
-    assert lines == [
-        f"-- to mx.example.jp [127.0.0.1]:{mx.port} from 127.0.0.8",
-        "S: 220 mx.example.jp ESMTP ready",
-        "C: EHLO mta.example.jp",
-        *offers,
-        "S: 250-STARTTLS",
-        "S: 250 ENHANCEDSTATUSCODES",
-        "C: STARTTLS",
-        "S: 220 2.0.0 Ready to start TLS",
-        "-- TLSv1.3 TLS_AES_256_GCM_SHA384, mta-sts, verified-pkix",
-        "C: EHLO mta.example.jp",
-        *offers,
-        "S: 250 ENHANCEDSTATUSCODES",
-    ]
-
-
-async def test_opening_lines_fallback_shows_both_connections() -> None:
-    """Where TLS failed and the mail went in clear, the transcript shows why."""
-    async with ScriptedMx(Listener(manners="starttls; reject starttls 454 4.7.0 not now")) as mx:
-        lines = await opening_of(mx, plan_of_mode(TlsMode.OPPORTUNISTIC))
-    assert [line for line in lines if line.startswith(("--", "S: 454", "C: S"))] == [
-        f"-- to mx.example.jp [127.0.0.1]:{mx.port} from 127.0.0.8",
-        "C: STARTTLS",
-        "S: 454 4.7.0 not now",
-        "-- failed: 454 4.7.0 not now",
-        f"-- to mx.example.jp [127.0.0.1]:{mx.port} from 127.0.0.8",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("manners", "last"),
-    [
-        ("reject connect 554 5.7.1 blocked", ["S: 554 5.7.1 blocked", "-- failed: 554 5.7.1 blocked"]),
-        ("reject ehlo 550 5.7.1 bad name", ["S: 550 5.7.1 bad name", "-- failed: 550 5.7.1 bad name"]),
-        ("stall ehlo", ["C: EHLO mta.example.jp", "-- failed: timed out"]),
-        ("", ["S: 250 ENHANCEDSTATUSCODES", "-- failed: the server does not offer STARTTLS"]),
-    ],
-)
-async def test_failure_lines_end_with_what_failed(manners: str, last: list[str]) -> None:
-    """A failure brings the conversation along, up to the line that ended it."""
-    failure, _ = await refusal(plan_of_mode(TlsMode.REQUIRED), None, manners)
-    assert list(failure.lines[-2:]) == last
-
-
-async def test_failure_lines_of_a_shouting_server_bounded() -> None:
-    """A server that sends thousands of long lines full of control characters leaves a bounded, printable transcript."""
-
-    async def script(wire: Wire) -> None:
-        await wire.say(b"220 mx\x1b[31m\x00\x07 " + b"x" * 2000 + b"\r\n")
-        await wire.hear(b"\r\n")
-        await wire.say(b"".join(b"550-line %d \xff\x1b[2J\r\n" % number for number in range(500)) + b"550 end\r\n")
-
-    async with raw_server(script) as (port, _):
-        with pytest.raises(ConnectFailure) as caught:
-            await open_session(target(port, plan_of_mode(TlsMode.NONE)))
-    lines = caught.value.lines
-    assert len(lines) == MOST_LINES
-    assert max(len(line) for line in lines) == LONGEST_LINE
-    assert lines[1].startswith("S: 220 mx?[31m?? xxx")
-    assert all(line.isprintable() for line in lines)
-    assert lines[-1] == "-- (more was left out)"
-
-
-async def test_session_slow_greeting_waited_for_apart_from_connecting() -> None:
-    """The wait for the greeting has its own limit, longer than that for the connection."""
-
-    async def script(wire: Wire) -> None:
-        await asyncio.sleep(0.3)
-        await wire.greet()
-
-    async with raw_server(script) as (port, _):
-        session = await open_session(target(port, plan_of_mode(TlsMode.NONE), connect_timeout_s=0.1))
-        session.abort()
-        with pytest.raises(ConnectFailure) as caught:
-            await open_session(
-                target(port, plan_of_mode(TlsMode.NONE), timeouts=SmtpTimeouts(greeting_s=0.1), connect_timeout_s=5)
-            )
-    assert (caught.value.phase, caught.value.detail) == (SmtpPhase.CONNECT, "timed out")
 
 
 async def test_session_provider_is_a_label() -> None:

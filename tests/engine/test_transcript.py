@@ -193,6 +193,12 @@ def test_transcript_any_record_bounded_and_printable(
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff]", text)
 
 
+def test_transcript_long_line_cut() -> None:
+    """A line of two kilobytes, as the parser lets through, is cut at the bound."""
+    text = transcript(Conversation(PEER, 2, (), [Reply(250, None, "x" * 2000), ACCEPTED.reply or OK]), ACCEPTED)
+    assert [len(line) for line in text.splitlines()[1:2]] == [MAX_LINE_CHARS]
+
+
 def test_transcript_too_long_keeps_both_ends() -> None:
     """Of a conversation beyond the bound, the middle is left out and counted."""
     said: list[Said] = [Reply(250, None, f"line {number} " + "あ" * 100) for number in range(200)]

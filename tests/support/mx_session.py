@@ -7,6 +7,7 @@ Ends without a word when the peer breaks off: that is the peer's right.
 import asyncio
 import contextlib
 import ssl
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -37,6 +38,15 @@ class Record:
     connections: int = 0
     commands: list[str] = field(default_factory=list)  # every command line received, in order
     tries: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    open_from: Counter[str] = field(default_factory=Counter)  # connections by the peer's IP
+    most_open_from: Counter[str] = field(default_factory=Counter)  # the most at the same time
+    begun: list[tuple[float, str]] = field(default_factory=list)  # when MAIL came, from which IP
+
+    def enter(self, peer_ip: str) -> None:
+        """Count a connection."""
+        self.connections += 1
+        self.open_from[peer_ip] += 1
+        self.most_open_from[peer_ip] = max(self.most_open_from[peer_ip], self.open_from[peer_ip])
 
 
 class Hangup(Exception):
@@ -95,7 +105,8 @@ class Session:
         self._mail_from: str | None = None
         self._recipients: list[str] = []
         self._now: tuple[Behaviour, ...] = script.manners  # manners, and the rule of the recipient at hand
-        record.connections += 1
+        self._peer_ip = str(writer.get_extra_info("peername")[0])
+        record.enter(self._peer_ip)
 
     async def run(self) -> None:
         """Serve until the end."""
@@ -110,6 +121,7 @@ class Session:
         except (Hangup, ConnectionError, EOFError, ssl.SSLError):
             pass
         finally:
+            self._record.open_from[self._peer_ip] -= 1
             self._writer.close()
             with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
                 async with asyncio.timeout(1):
@@ -146,6 +158,7 @@ class Session:
                 await self._say("555 5.5.4 Unsupported option")
             case "MAIL" if self._mail_from is None:
                 self._mail_from = _path(argument)
+                self._record.begun.append((time.monotonic(), self._peer_ip))
                 if not await self._stage("mail", "250 2.1.0 Ok", self._mail_from):
                     self._mail_from = None
             case "RCPT" if self._mail_from is not None:

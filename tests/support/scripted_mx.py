@@ -29,9 +29,10 @@ __all__ = ["Journal", "Listener", "ScriptedMx"]
 class ScriptedMx:
     """Some listeners with one journal; use as an async context manager."""
 
-    def __init__(self, *listeners: Listener, journal: Journal | None = None) -> None:
-        """Prepare; nothing listens yet."""
+    def __init__(self, *listeners: Listener, journal: Journal | None = None, same_port: bool = False) -> None:
+        """Prepare; nothing listens yet. ``same_port``: all take the port that the first one gets."""
         self.listeners = listeners
+        self._same_port = same_port
         self.record = Record(journal or Journal())
         self.ports: list[int] = []
         self._servers: list[asyncio.Server] = []
@@ -63,7 +64,8 @@ class ScriptedMx:
                 with contextlib.suppress(asyncio.CancelledError):  # the server ends: no loss to report
                     await Session(self.record, script, reader, writer).run()
 
-            server = await asyncio.start_server(serve, listener.address, listener.port, backlog=512)
+            port = self.ports[0] if self._same_port and self.ports else listener.port
+            server = await asyncio.start_server(serve, listener.address, port, backlog=512)
             self._servers.append(server)
             self.ports.append(server.sockets[0].getsockname()[1])
         return self

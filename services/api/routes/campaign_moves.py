@@ -52,6 +52,7 @@ async def launch(
     campaign = await rows.require_campaign(db, who, campaign_id)
     _require_future(campaign["send_by"], "campaign:send_by")
     await rows.require_verified(db, campaign["domain_id"], override=form is not None and form.allow_unverified_domain)
+    await rows.require_active_pool(db, campaign["pool"])
     await launching.launch(db, campaign_id, tenant_id=who.tenant_id, traceparent=current_traceparent())
     return await rows.require_campaign(db, who, campaign_id)
 
@@ -66,6 +67,7 @@ async def schedule(db: Db, who: SendCampaigns, campaign_id: Id, form: ScheduleFo
         errors = [{"pointer": "#/send_by", "message": "must be after schedule_at"}]
         raise Problem(422, "invalid-request", "The deadline is before the launch.", errors=errors)
     await rows.require_verified(db, campaign["domain_id"], override=form.allow_unverified_domain)
+    await rows.require_active_pool(db, campaign["pool"])
     await launching.change_state(db, campaign_id, who.tenant_id, CampaignState.SCHEDULED)
     await db.execute(
         "UPDATE campaigns SET schedule_at = $2, send_by = $3 WHERE id = $1", campaign_id, form.schedule_at, send_by
@@ -108,7 +110,8 @@ async def cancel(db: Db, who: SendCampaigns, campaign_id: Id) -> dict[str, Any]:
 @router.post("/test", status_code=202, operation_id="testCampaign")
 async def test(db: Db, who: SendCampaigns, campaign_id: Id, form: TestForm) -> dict[str, Any]:
     """Send the campaign's mail to up to ten addresses: a campaign of kind `test`, on the transactional belt."""
-    await rows.require_campaign(db, who, campaign_id)
+    campaign = await rows.require_campaign(db, who, campaign_id)
+    await rows.require_active_pool(db, campaign["pool"])
     name = form.variables.get("name", "")
     people = {}
     for number, text in enumerate(form.to):

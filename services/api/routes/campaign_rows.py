@@ -102,8 +102,8 @@ async def require_references(db: Db, who: Principal, template_version_id: int, l
         errors.append({"pointer": "#/template_version_id", "message": "this version is a draft: publish it first"})
     if not await db.fetchval("SELECT id FROM lists WHERE id = $1 AND tenant_id = $2", list_id, who.tenant_id):
         errors.append({"pointer": "#/list_id", "message": "there is no such list"})
-    if not await db.fetchval("SELECT name FROM ip_pools WHERE name = $1", pool):
-        errors.append({"pointer": "#/pool", "message": "there is no such pool"})
+    if not await _is_active(db, pool):
+        errors.append({"pointer": "#/pool", "message": "there is no such active pool"})
     if errors:
         raise Problem(422, "invalid-request", "The campaign names what is not there.", errors=errors)
 
@@ -122,3 +122,20 @@ async def require_verified(db: Db, domain_id: int, *, override: bool) -> None:
             f"{row['name']} is not verified: publish its DNS records and POST /v1/domains/{domain_id}/verify, or send "
             '{"allow_unverified_domain": true}.',
         )
+
+
+async def require_active_pool(db: Db, pool: str) -> None:
+    """Pass silently where the pool of a campaign still sends; it stays so until the transaction ends.
+
+    Raises:
+        Problem: 409.
+    """
+    if not await _is_active(db, pool):
+        raise Problem(
+            409, "pool-removed", f"The pool {pool} was removed: nothing would be sent. Choose another for the campaign."
+        )
+
+
+async def _is_active(db: Db, pool: str) -> bool:
+    found = await db.fetchval("SELECT true FROM ip_pools WHERE name = $1 AND state = 'active' FOR SHARE", pool)
+    return found is not None

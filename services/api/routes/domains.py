@@ -14,6 +14,7 @@ from services.api.forms import Form, Id, Line, address_of
 from services.api.paging import Cursor, Limit, after, page
 from services.api.problems import Problem, not_found
 from services.api.settings import ApiSettings
+from services.api.source_ips import USED_ADDRESSES_SQL
 from services.api.transaction import CONNECTION_S, TransactionRoute, before_transaction
 
 router = APIRouter(prefix="/v1/domains", tags=["domains"], route_class=TransactionRoute)
@@ -40,7 +41,7 @@ async def _shown(settings: ApiSettings, db: Db, who: Principal, domain_id: int) 
         "SELECT selector, algorithm, public_key FROM dkim_keys WHERE domain_id = $1 AND retired_at IS NULL ORDER BY id",
         domain_id,
     )
-    sources = await db.fetch("SELECT DISTINCT address FROM pool_sources ORDER BY address")
+    sources = await db.fetch(USED_ADDRESSES_SQL)
     records = records_of(settings, domain["name"], [dict(key) for key in keys], [row["address"] for row in sources])
     return {**dict(domain), "dns_records": records}
 

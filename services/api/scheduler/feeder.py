@@ -1,14 +1,15 @@
 """The feeder: keeps the belt short and fair.
 
 Promises: one replica feeds at a time (advisory lock); a campaign is fed only while the belt of its class and pool is
-under the high-water mark; retries come before first attempts; every running campaign gets the same share of a turn, so
-a small one is not starved by a large one; transactional and bulk have separate marks.
+under the high-water mark; retries and first attempts have half of the room each while there are both; every running
+campaign gets the same share of a turn, so a small one is not starved by a large one; transactional and bulk have
+separate marks.
 Fails: a broker that cannot say its depth stops feeding (nothing is lost: rows stay due).
 """
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hayabin.broker import Broker
@@ -18,6 +19,7 @@ from hayabin.database.feeds import CHUNK_ROWS, FeedTarget, feed_first, feed_retr
 from hayabin.domain.campaign import MessageClass
 from hayabin.domain.lane import lanes
 from hayabin.telemetry.metrics import BELT_DEPTH, FED, FEEDER_LAST_TICK
+from services.api.scheduler.belt_depths import BeltDepths
 
 FEEDER_LOCK = 7246001
 MAILS_PER_BATCH = 50  # what a renderer puts into a MailBatch at the most
@@ -36,6 +38,8 @@ class Feeder:
     pool: Pool
     broker: Broker
     high_water: int
+    depths: BeltDepths = field(default_factory=BeltDepths)
+    _took_all: set[MessageClass] = field(default_factory=set)  # retries took the only chunk of room: not twice in a row
 
     async def turn(self) -> int:
         """Feed what there is room for; returns how many rows."""
@@ -45,6 +49,7 @@ class Feeder:
                 if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", FEEDER_LOCK):
                     return fed
                 fed += await self._feed_class(connection, message_class)
+        await self.depths.write(self.pool)
         FEEDER_LAST_TICK.set(time.time())
         return fed
 
@@ -59,12 +64,26 @@ class Feeder:
         if not pools:
             return 0
         room = await self._room(connection, message_class, pools)
-        retried = 0
-        if (least := min(room.values())) >= CHUNK_ROWS:
-            retried = await feed_retries(connection, message_class.value, least)
-            FED.labels("retry").inc(retried)
+        retried = await self._feed_retries(connection, message_class, min(room.values()), alone=not running)
         first = await self._feed_campaigns(connection, running, room, retried)
         return retried + first
+
+    async def _feed_retries(
+        self, connection: Connection, message_class: MessageClass, room: int, *, alone: bool
+    ) -> int:
+        """Feed what is due again; beside first attempts into half of the room, one chunk of it each second time."""
+        if room < CHUNK_ROWS:
+            return 0
+        limit = room if alone else max(room // 2 // CHUNK_ROWS, 1) * CHUNK_ROWS
+        takes_all = not alone and room - limit < CHUNK_ROWS
+        if takes_all and message_class in self._took_all:
+            self._took_all.discard(message_class)
+            return 0
+        retried = await feed_retries(connection, message_class.value, limit)
+        FED.labels("retry").inc(retried)
+        if takes_all and retried:
+            self._took_all.add(message_class)
+        return retried
 
     async def _feed_campaigns(
         self, connection: Connection, running: list[Any], room: dict[str, int], retried: int
@@ -97,6 +116,7 @@ class Feeder:
         ]
         queues = [render_queue(message_class), *(dispatch_queue(pool, lane) for pool in pools for lane in names)]
         depth = await self.broker.depth(queues)
+        self.depths.see(depth)
         for queue, n in depth.items():
             BELT_DEPTH.labels(queue).set(n)
         chunks = (waiting + depth[render_queue(message_class)]) * CHUNK_ROWS

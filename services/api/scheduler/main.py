@@ -19,7 +19,7 @@ from hayabin.lifecycle import Process, run
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import OUTBOX_AGE_SECONDS, OUTBOX_RELAYED
 from services.api.imports.runner import run_next_import
-from services.api.scheduler import reconciler
+from services.api.scheduler import forgetting, reconciler
 from services.api.scheduler.feeder import Feeder
 from services.api.scheduler.schedules import launch_scheduled
 from services.api.scheduler.settings import SchedulerSettings
@@ -78,6 +78,7 @@ def duties(database: Database, broker: Broker, settings: SchedulerSettings, inst
     """All that the scheduler does."""
     pool = database.pool
     feeder = Feeder(pool, broker, settings.belt_high_water)
+    days = settings.transcript_days
     return [
         Duty("relay", lambda: relay_outbox(database, broker), 0.05),
         Duty("feed", _quietly(feeder.turn), 0.1),
@@ -86,7 +87,8 @@ def duties(database: Database, broker: Broker, settings: SchedulerSettings, inst
         Duty("complete", lambda: reconciler.complete_campaigns(pool), 0.5),
         Duty("cancel", lambda: reconciler.cancel_rows(pool), 0.5),
         Duty("fold", _quietly(lambda: reconciler.fold_counters(pool)), 0.5),
-        Duty("forget", _quietly(lambda: reconciler.forget_old(pool)), 600.0),
+        Duty("forget", _quietly(lambda: forgetting.forget_old(pool)), 600.0),
+        Duty("forget_transcripts", lambda: forgetting.forget_transcripts(pool, days), 3600.0 if days else 2.0),
         Duty("schedules", lambda: launch_scheduled(pool), 0.5),
         Duty("watch_outbox", _quietly(lambda: watch_outbox(database)), 2.0),
         Duty("imports", lambda: run_next_import(database, instance), 0.5),

@@ -117,9 +117,3 @@ async def fold_counters(pool: Pool) -> int:
     """Fold the deltas of counters."""
     async with pool.acquire() as connection:
         return await counters.fold(connection)
-
-
-async def forget_old(pool: Pool) -> None:
-    """Remove what nobody asks for any more: idempotency keys after 48 h, instances after a day."""
-    await pool.execute("DELETE FROM idempotency_keys WHERE created_at < now() - interval '48 hours'")
-    await pool.execute("DELETE FROM instances WHERE seen_at < now() - interval '1 day'")

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import os
+import re
 import subprocess
 import sys
 
@@ -96,6 +97,24 @@ def test_admin_says_what_to_do_when_it_cannot(postgres_url: str) -> None:
     assert status == 1
     result = CliRunner().invoke(hayabin, ["admin", "create-tenant", "x"], env={"HAYABIN_DATABASE_URL": None})
     assert (result.exit_code, "HAYABIN_DATABASE_URL" in result.output) == (1, True)
+
+
+def test_admin_suspends_shows_and_resumes_lanes(database_url: str) -> None:
+    """What is suspended is among the lanes with its reason, until it is resumed; a wrong name is said and does nothing."""
+    assert "No lane is in use." in invoke(database_url, "lanes")[1]
+    status, said = invoke(database_url, "suspend", "--provider", "gmail", "--reason", "blocked", "--for-s", "3600")
+    assert (status, "Suspended" in said) == (0, True)
+    shown = invoke(database_url, "lanes", "--state", "suspended")[1]
+    assert re.search(r"^\* +\* +gmail +suspended .*blocked until \d{4}-", shown)
+    status, said = invoke(database_url, "suspend", "--provider", "gmial", "--reason", "x")
+    assert (status, "one of gmail" in said) == (1, True)
+    assert invoke(database_url, "suspend", "--reason", "x")[0] == 1
+    assert invoke(database_url, "suspend", "--pool", "none", "--reason", "x") == (
+        1,
+        "Error: pool: there is no such pool",
+    )
+    assert invoke(database_url, "resume", "--provider", "gmail") == (0, "Lifted provider=gmail, by operator: blocked")
+    assert invoke(database_url, "resume", "--provider", "gmail")[1] == "Nothing of this was suspended."
 
 
 def test_new_secrets_are_32_random_bytes() -> None:

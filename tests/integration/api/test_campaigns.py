@@ -1,8 +1,11 @@
 """Campaigns over REST: drafts, launch, moves, tests, what became of them."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from hayabin.database import ledger
 from hayabin.database.engine import Database
+from hayabin.domain.message import MessageState
 from tests.integration.api.rest import MJML, OVERRIDE, Client, a_campaign, done, problem
 
 STATES = ("accepted", "failed", "suppressed", "cancelled", "expired", "unknown", "due")
@@ -158,3 +161,46 @@ async def test_message_timeline_has_attempts_and_events_in_order(client: Client,
     timeline = (await done(await client.get(f"/v1/messages/{message_id}"), 200))["timeline"]
     assert [(item["what"], item.get("reply"), item.get("link")) for item in timeline] == [
         ("attempt", "451 4.7.1 later", None), ("attempt", "250 ok", None), ("click", None, 4)]  # fmt: skip
+
+
+async def test_message_attempts_have_their_transcript_while_it_is_kept(client: Client, database: Database) -> None:
+    """What was said line by line, with the TLS and the address; null where nothing was kept."""
+    campaign = await a_campaign(client, 1)
+    await client.post(f"/v1/campaigns/{campaign['id']}/launch", json=OVERRIDE)
+    message_id, tenant_id = await database.pool.fetchrow("SELECT id, tenant_id FROM messages")
+    for attempt in (1, 2):
+        await database.pool.execute(
+            "INSERT INTO attempts (message_id, attempt, tenant_id, state, address, tls_version, tls_policy, tls_result) "
+            "VALUES ($1, $2, $3, 'deferred', '192.0.2.9', 'TLSv1.3', 'dane', 'verified-dane')",
+            message_id, attempt, tenant_id,
+        )  # fmt: skip
+    await database.pool.execute(
+        "INSERT INTO transcripts (message_id, attempt, tenant_id, lines) VALUES ($1, 2, $2, $3)",
+        message_id, tenant_id, "C: EHLO a\nS: 250 \\n ok",
+    )  # fmt: skip
+    first, second = (await done(await client.get(f"/v1/messages/{message_id}"), 200))["timeline"]
+    assert first["transcript"] is None
+    assert second["transcript"] == ["C: EHLO a", "S: 250 \\n ok"]
+    assert [second[name] for name in ("address", "tls_version", "tls_policy", "tls_result")] == [
+        "192.0.2.9", "TLSv1.3", "dane", "verified-dane"]  # fmt: skip
+
+
+async def test_message_that_waits_says_why_and_until_when(client: Client, database: Database) -> None:
+    """In line at first; then the last reason with its time; the pause of its campaign before that; at the end nothing."""
+    campaign = await a_campaign(client, 1)
+    path = f"/v1/campaigns/{campaign['id']}"
+    await client.post(f"{path}/launch", json=OVERRIDE)
+    message_id = await database.pool.fetchval("SELECT id FROM messages")
+
+    async def waiting() -> dict[str, str | None] | None:
+        answer: dict[str, Any] = await done(await client.get(f"/v1/messages/{message_id}"), 200)
+        return answer["waiting"] and dict(answer["waiting"])
+
+    assert await waiting() == {"reason": "in_line", "until": None}
+    await database.pool.execute("UPDATE messages SET reason = 'capped:gmail', next_attempt_at = '2099-01-01T00:00:00Z'")
+    assert await waiting() == {"reason": "capped:gmail", "until": "2099-01-01T00:00:00Z"}
+    await done(await client.post(f"{path}/pause"), 200)
+    assert await waiting() == {"reason": "campaign_paused", "until": None}
+    async with database.pool.acquire() as connection:
+        await ledger.move(connection, [message_id], MessageState.CANCELLED, "test")
+    assert await waiting() is None

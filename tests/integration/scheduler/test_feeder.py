@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from hayabin.broker import Broker, Delivery, Outgoing, connect
-from hayabin.broker.topology import pool_queues, render_queue
+from hayabin.broker.topology import dispatch_queue, pool_queues, render_queue
 from hayabin.contracts.codec import decode
 from hayabin.contracts.render_pb2 import RenderChunk
 from hayabin.database import outbox
 from hayabin.database.engine import Pool, open_pool
 from hayabin.database.feeds import CHUNK_ROWS
 from hayabin.database.launch import FIRST_FEED_ROWS, launch
+from services.api.scheduler.belt_depths import BeltDepths
 from services.api.scheduler.feeder import Feeder
 from tests.support.seed import Seeded, seed_campaign
 from tests.support.waiting import eventually
@@ -134,3 +135,79 @@ async def test_feeder_two_schedulers_at_once_feed_once(pool: Pool, broker: Broke
     await asyncio.gather(*map(turns, feeders))
     ids = [i for row in await pool.fetch("SELECT message_ids FROM feeds") for i in row["message_ids"]]
     assert len(ids) == len(set(ids)) == 3000
+
+
+async def deferred(pool: Pool, seeded: Seeded, count: int) -> None:
+    """Make the first rows of a campaign due for a second attempt."""
+    await pool.execute(
+        "UPDATE messages SET attempt = 1, next_attempt_at = now() WHERE id IN "
+        "(SELECT id FROM messages WHERE campaign_id = $1 ORDER BY id LIMIT $2)",
+        seeded.campaign_id,
+        count,
+    )
+
+
+async def fed_by_attempt(pool: Pool) -> Counter[int]:
+    """Rows under a lease that was given after the launch, by attempt."""
+    rows = await pool.fetch("SELECT attempt, sum(cardinality(message_ids))::int AS n FROM feeds GROUP BY 1")
+    return Counter({row["attempt"]: row["n"] for row in rows})
+
+
+async def test_feeder_retries_leave_half_of_the_room_to_first_attempts(pool: Pool, broker: Broker) -> None:
+    """However much is due again, a campaign that begins has the other half of a turn."""
+    await deferred(pool, await start(pool, "old", 9000), 9000)
+    await relay(pool, broker)
+    await pool.execute("UPDATE campaigns SET fed_through_id = (SELECT max(id) FROM messages)")
+    await start(pool, "new", 9000)
+    await pool.execute("DELETE FROM feeds")
+    await pool.execute("DELETE FROM outbox")
+    await pool.execute("DELETE FROM belt_messages")
+    await Feeder(pool, broker, 6400).turn()
+    assert await fed_by_attempt(pool) == {0: 3000, 1: 3000}
+
+
+async def test_feeder_retries_alone_have_all_of_the_room(pool: Pool, broker: Broker) -> None:
+    """Where nobody is tried for the first time, nothing is kept free."""
+    await deferred(pool, await start(pool, "old", 3000), 3000)
+    await pool.execute("UPDATE campaigns SET fed_through_id = (SELECT max(id) FROM messages)")
+    await pool.execute("DELETE FROM feeds")
+    await pool.execute("DELETE FROM outbox")
+    await Feeder(pool, broker, 2000).turn()
+    assert await fed_by_attempt(pool) == {1: 2000}
+
+
+async def test_feeder_retries_take_a_single_chunk_of_room_only_each_second_time(pool: Pool, broker: Broker) -> None:
+    """On a belt that is nearly full, first attempts and retries take turns."""
+    await deferred(pool, await start(pool, "old", 9000), 9000)
+    await pool.execute("UPDATE campaigns SET fed_through_id = (SELECT max(id) FROM messages)")
+    await start(pool, "new", 9000)
+    await pool.execute("DELETE FROM feeds")
+    feeder = Feeder(pool, broker, CHUNK_ROWS)
+    for _ in range(6):
+        await pool.execute("DELETE FROM outbox")  # the belt took it: there is room for one chunk again
+        await feeder.turn()
+    assert await fed_by_attempt(pool) == {0: 3 * CHUNK_ROWS, 1: 3 * CHUNK_ROWS}
+
+
+async def test_feeder_writes_the_depths_that_it_sees(pool: Pool, broker: Broker) -> None:
+    """Each queue's depth is where the API looks; what did not change is written again only after two seconds."""
+    await start(pool, "all", 3000)
+    await relay(pool, broker)
+    now_s = 100.0
+    feeder = Feeder(pool, broker, 10_000, BeltDepths(clock_s=lambda: now_s))
+    await feeder.turn()
+    rows = await pool.fetch("SELECT queue, ready, seen_at FROM belt_depths ORDER BY queue")
+    depths = {row["queue"]: row["ready"] for row in rows}
+    assert depths[render_queue("bulk")] == FIRST_FEED_ROWS // CHUNK_ROWS
+    assert depths[dispatch_queue("main", "gmail")] == 0
+    await relay(pool, broker)
+    await feeder.turn()
+    after = {row["queue"]: row["ready"] for row in await pool.fetch("SELECT queue, ready FROM belt_depths")}
+    assert after == {**depths, render_queue("bulk"): 3000 // CHUNK_ROWS}
+    seen = "SELECT count(*) FROM belt_depths WHERE seen_at > $1"
+    newest = await pool.fetchval("SELECT max(seen_at) FROM belt_depths")
+    await feeder.turn()
+    assert await pool.fetchval(seen, newest) == 0
+    now_s += 2.0
+    await feeder.turn()
+    assert await pool.fetchval(seen, newest) == len(depths)

@@ -1,0 +1,23 @@
+"""The world of the engine's tests: a fixture that makes it from one line of what differs."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.support.dns_zone import Zone
+from tests.support.engine_world import EngineWorld, engine_world
+from tests.support.mx_session import Listener
+
+MakeWorld = Callable[..., AbstractAsyncContextManager[EngineWorld]]
+
+
+@pytest.fixture
+def make_world(database_url: str, amqp_url: str, tmp_path: Path) -> MakeWorld:
+    """Make a world from its zone, its MX hosts and the dispatcher's settings."""
+
+    def make(zone: Zone, *listeners: Listener, **variables: str) -> AbstractAsyncContextManager[EngineWorld]:
+        return engine_world(database_url, amqp_url, tmp_path, zone, listeners, **variables)
+
+    return make
