@@ -173,7 +173,8 @@ def measure(options: Options) -> dict[str, object]:
         policies = folder / "policies"
         policies.mkdir()
         (policies / "default.toml").write_text(
-            f"connections = {options.connections}\nmessages_per_connection = 100000\ntls = 'none'\n"
+            f"connections = {options.connections}\nconnections_start = {options.connections}\n"
+            "messages_per_connection = 100000\ntls = 'none'\n"
         )
         zone = {"*.example": {"MX": "10 mx.sink.example."}, "mx.sink.example": {"A": "127.0.0.1"}}
         with (

@@ -45,8 +45,8 @@ class Process:
         self._checks[name] = check
 
     async def readiness(self) -> dict[str, bool]:
-        """Each check by name; a check that raises or hangs does not hold."""
-        answer = {"running": not self.stopping.is_set()}
+        """Each check by name; one that raises or hangs does not hold, and before main added any nothing is ready."""
+        answer = {"running": not self.stopping.is_set(), "started": bool(self._checks)}
         for name, check in list(self._checks.items()):  # main may add one meanwhile
             try:
                 answer[name] = await asyncio.wait_for(check(), _CHECK_TIMEOUT_S)

@@ -243,7 +243,7 @@ async def postpone(connection: Connection, rows: Sequence[tuple[int, int, dateti
     return [row["id"] for row in answer]
 
 
-async def hasten(connection: Connection, reasons: Sequence[str], *, over_s: float = 30.0) -> None:
+async def hasten(connection: Connection, reasons: Sequence[str], *, over_s: float = 10.0) -> None:
     """Make postponed rows due, spread over some seconds, because what they waited for is over.
 
     Shape: ``reasons`` are patterns of LIKE, such as ``suspended:%``.

@@ -104,7 +104,7 @@ class Carrier:
                         judged.verdict,
                         failure.reply,
                         failure.detail,
-                        Peer(host.name, address, self._around.smtp_port, self._source.ip, None),
+                        self._peer_of(host, address, failure),
                         failure.lines,
                         soon=judged.other_ip and self._destination.open_by_another(self.lane),
                     )
@@ -113,6 +113,11 @@ class Carrier:
                     )
         self._destination.not_reached(self.lane, self._source, refusal)
         return None
+
+    def _peer_of(self, host: MxHost, address: str, failure: ConnectFailure) -> Peer:
+        return Peer(
+            host.name, address, self._around.smtp_port, self._source.ip, None, tls_result=failure.tls_result or ""
+        )
 
     async def _target(self, host: MxHost, address: str) -> Target:
         policy, destination = self._policy, self._destination

@@ -1,8 +1,8 @@
 """What replies make lanes do: the reply rules of the policy, applied.
 
-Promises: a rule's action holds at once on this dispatcher, is counted, logged with its name, and shown with the lane;
-the mail itself is judged by the rule where the rule says so. Nothing here waits or writes: suspensions are written by
-``control``.
+Promises: a rule's action, due at its first match or after several, holds at once on this dispatcher, is counted, logged
+with the rule's name, and shown with the lane; the mail itself is judged by the rule where the rule says so. Nothing here
+waits or writes: suspensions are written by ``control``.
 It does not fail.
 """
 
@@ -15,6 +15,7 @@ from hayabin.domain.smtp_reply import Reply, SmtpPhase
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import REPLY_RULES
 from services.dispatcher.lane import Lane
+from services.dispatcher.rates import NS
 from services.dispatcher.suspensions import Origin, Suspension, Suspensions
 
 
@@ -38,6 +39,8 @@ def take(reply: Reply | None, phase: SmtpPhase, verdict: Verdict, lane: Lane, su
 
 
 def _act(rule: ReplyRule, lane: Lane, suspensions: Suspensions) -> None:
+    if not lane.tally.is_due(rule, lane.now_ns() / NS):
+        return
     if rule.slow_to is not None:
         lane.slow_to(rule.slow_to, rule.name)
     if rule.suspend_lane_s is not None:

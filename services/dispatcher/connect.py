@@ -28,7 +28,7 @@ from services.dispatcher.smtp_session import Extensions, Peer, SessionParameters
 from services.dispatcher.tls_handshake import start_tls
 from services.dispatcher.tls_plan import PlanName, Proof, TlsPlan, TlsResult, plan_of_mode
 
-__all__ = ["ConnectFailure", "Proxy", "Target", "TlsMode", "TlsPlan", "open_session"]
+__all__ = ["ConnectFailure", "Proxy", "Target", "TlsMode", "TlsPlan", "open_client", "open_session"]
 
 _SIZE_DIGITS: Final = 12
 _CERTIFICATE_FAILURES: Final = frozenset(
@@ -76,13 +76,21 @@ async def open_session(target: Target) -> SmtpSession:
 
     Raises: ConnectFailure
     """
+    return _hand_over(*await open_client(target, OpeningLines()))
+
+
+async def open_client(target: Target, lines: OpeningLines) -> tuple[aiosmtplib.SMTP, SessionParameters]:
+    """Connect and give the client as it stands after the last EHLO, for who goes on otherwise; ``lines`` hears it all.
+
+    Raises: ConnectFailure
+    """
     plan = target.plan or plan_of_mode(target.tls)
-    lines, doubt = OpeningLines(), plan.doubt
+    doubt = plan.doubt
     steps = _steps(plan)
     while True:
         mode, proof = steps.pop(0)
         try:
-            session = await _open(_Effort(target, plan, lines, mode, proof, doubt))
+            client, parameters = await _open(_Effort(target, plan, lines, mode, proof, doubt))
         except ConnectFailure as failure:
             if failure.tls_result not in _CERTIFICATE_FAILURES:
                 steps = [step for step in steps if step[0] is TlsMode.NONE]
@@ -94,8 +102,8 @@ async def open_session(target: Target) -> SmtpSession:
             if plan.name is PlanName.MTA_STS_TESTING and doubt is None:
                 doubt = TlsResult(failure.tls_result)
         else:
-            _count(target, plan, session.peer.tls_result)
-            return session
+            _count(target, plan, parameters.peer.tls_result)
+            return client, parameters
 
 
 def _steps(plan: TlsPlan) -> list[tuple[TlsMode, Proof]]:
@@ -118,7 +126,7 @@ def _count(target: Target, plan: TlsPlan, result: str) -> None:
         TLS_SESSIONS.labels(target.provider, plan.name.value, result).inc()
 
 
-async def _open(effort: _Effort) -> SmtpSession:
+async def _open(effort: _Effort) -> tuple[aiosmtplib.SMTP, SessionParameters]:
     target, lines = effort.target, effort.lines
     through = "" if target.proxy is None else f" through {target.proxy}"
     lines.note(f"to {target.host} [{target.address}]:{target.port} from {target.source_ip or 'any address'}{through}")
@@ -141,13 +149,13 @@ async def _open(effort: _Effort) -> SmtpSession:
         raise
     lines.server(greeting.code, greeting.message)
     try:
-        return await _converse(client, effort)
+        return client, await _converse(client, effort)
     except BaseException:
         client.close()
         raise
 
 
-async def _converse(client: aiosmtplib.SMTP, effort: _Effort) -> SmtpSession:
+async def _converse(client: aiosmtplib.SMTP, effort: _Effort) -> SessionParameters:
     target, plan, lines = effort.target, effort.plan, effort.lines
     extensions = await _greet(client, target, lines)
     version: str | None = None
@@ -173,7 +181,9 @@ async def _converse(client: aiosmtplib.SMTP, effort: _Effort) -> SmtpSession:
     elif effort.proof is not Proof.NOTHING:  # wanted for the record only
         result = TlsResult.FAILED_STARTTLS
     peer = Peer(target.host, target.address, target.port, target.source_ip, version, plan.name.value, result.value)
-    return _hand_over(client, SessionParameters(peer, extensions, target.timeouts, lines.lines))
+    if client.protocol is None or client.transport is None or client.transport.is_closing():
+        raise ConnectFailure(SmtpPhase.EHLO, BounceReason.NETWORK, "the server closed after EHLO")
+    return SessionParameters(peer, extensions, target.timeouts, lines.lines)
 
 
 async def _greet(client: aiosmtplib.SMTP, target: Target, lines: OpeningLines) -> Extensions:
@@ -227,11 +237,8 @@ def _refusal(phase: SmtpPhase, error: aiosmtplib.SMTPResponseException, result: 
 
 
 def _hand_over(client: aiosmtplib.SMTP, parameters: SessionParameters) -> SmtpSession:
-    protocol, transport = client.protocol, client.transport
-    if protocol is None or transport is None or transport.is_closing():
-        raise ConnectFailure(SmtpPhase.EHLO, BounceReason.NETWORK, "the server closed after EHLO")
-    session = SmtpSession(cast("asyncio.Transport", transport), parameters)
-    unread = bytes(protocol._buffer)  # noqa: SLF001 — the only way to what was read past the EHLO reply
+    session = SmtpSession(cast("asyncio.Transport", client.transport), parameters)
+    unread = bytes(client.protocol._buffer) if client.protocol else b""  # noqa: SLF001 — what was read past EHLO's reply
     if unread:
         session.data_received(unread)
     return session

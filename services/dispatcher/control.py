@@ -2,7 +2,7 @@
 
 Promises: a change in the database holds here within about two seconds, without a restart; an override that makes no
 sense is logged and passed over; a source IP is used by one dispatcher only, and only after it was proven. What a lifted
-suspension or a new warm-up plan had put off is due at once.
+suspension, a new warm-up plan or a further source IP had put off is due at once.
 Fails: a database that is away leaves everything as it was last read.
 """
 
@@ -98,15 +98,18 @@ class Control:
         if row is None:
             raise RuntimeError("a SELECT without FROM has one row")
         self.pool_removed = row["pool_state"] == "removed"
-        self._elsewhere = frozenset(json.loads(row["elsewhere"]))
+        elsewhere = frozenset(json.loads(row["elsewhere"]))
+        gained = bool(elsewhere - self._elsewhere) and self._seen.warmups != ""
+        self._elsewhere = elsewhere
         self._closed_elsewhere = frozenset((ip, lane) for ip, lane in json.loads(row["closed_elsewhere"]))
         lifted = self._take_suspensions(json.loads(row["suspensions"]))
         await self._take_policies(row["policies"])
         replanned = self._take_warmups(row["warmups"])
-        self._take_sources(frozenset(json.loads(row["removed"])))
-        if lifted or replanned:
+        gained |= self._take_sources(frozenset(json.loads(row["removed"])))
+        if lifted or replanned or gained:
+            words = ["suspended:%"] * (lifted or gained) + ["capped:%"] * (replanned or gained)
             async with self.database.acquire() as connection:
-                await ledger.hasten(connection, ["suspended:%"] * lifted + ["capped:%"] * replanned)
+                await ledger.hasten(connection, words)
 
     def _take_suspensions(self, rows: Sequence[dict[str, Any]]) -> bool:
         read = frozenset(
@@ -149,12 +152,16 @@ class Control:
         self.on_plans()
         return not first
 
-    def _take_sources(self, removed: frozenset[str]) -> None:
+    def _take_sources(self, removed: frozenset[str]) -> bool:
+        """Tell whether there are more than before."""
         sources = () if self.pool_removed else tuple(s for s in self.proven() if s.ip not in removed)
         if sources != self.sources:
             get_logger().info("sources_changed", sources=[s.ip for s in sources])
+            gained = bool(self.sources) and not set(sources) <= set(self.sources)
             self.sources = sources
             self.generation += 1
+            return gained
+        return False
 
     # --- asked by lanes and destinations
 

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from hayabin.domain.bounce_kinds import BounceReason
 from hayabin.domain.bounce_reason import Verdict
@@ -38,6 +38,8 @@ KEEP_S = 10.0
 KEEP_AT_LEAST = 8
 DRAIN_S = 0.05
 """Another connection is worth it where what waits takes longer than this by those that there are."""
+MOVED_AFTER = timedelta(seconds=12)
+"""Renderers know by then that the campaigns of a removed pool have another one."""
 FIRST_REST_S = 30.0
 LONGEST_REST_S = 900.0
 
@@ -114,7 +116,7 @@ class Destination:
             if first is None or _time_of(closed) < _time_of(first):
                 first = closed
         if first is None and self.around.control.pool_removed:  # its campaigns were moved to another pool
-            first = Closed(LaneState.SUSPENDED, "the pool was removed", datetime.now(UTC))
+            first = Closed(LaneState.SUSPENDED, "the pool was removed", datetime.now(UTC) + MOVED_AFTER)
         return first or Closed(LaneState.SUSPENDED, "no source IP of the pool may go there", None)
 
     def open_by_another(self, lane: Lane) -> bool:

@@ -15,11 +15,14 @@ from enum import StrEnum
 from typing import Final
 
 from hayabin.domain.policy import Policy
+from hayabin.domain.reply_rules import Tally
 from services.dispatcher.daily import DailyCap
 from services.dispatcher.rates import NS, Meter, Pace, Rate, Window
 from services.dispatcher.suspensions import Suspensions
 
 _SLOWEST: Final = 1 / 64
+LONGEST_WAIT_S: Final = 5.0
+"""A lane that has to wait longer for its rates counts as closed until then."""
 _SLOW_AGAIN_NS: Final = 5 * NS
 """Many connections hear the same complaint at once: that is one reason to slow down, not many."""
 
@@ -76,6 +79,7 @@ class Lane:
         "source_ip",
         "speed",
         "steady_ns",
+        "tally",
         "used_ns",
     )
 
@@ -86,6 +90,7 @@ class Lane:
         self.open_connections = 0
         self.speed = 1.0
         self.slow_reason = ""
+        self.tally = Tally()
         self.used_ns = now_ns
         self.steady_ns = now_ns  # since when neither growth nor slowing changed what it can do
         self.meter = Meter(now_ns / NS)
@@ -271,6 +276,8 @@ class Lane:
                 now_ns = self._rules.clock_ns()
                 wait_s = (cap.ready_ns(now_ns) - now_ns) / NS
                 return Closed(LaneState.CAPPED, f"{cap.cap()} messages a day", _after(now, wait_s))
+        if (wait_s := self.wait_s()) > LONGEST_WAIT_S:
+            return Closed(LaneState.CAPPED, "the messages of the minute or hour are used up", _after(now, wait_s))
         if not urgent and (until := _quiet_until(self.policy, now)) is not None:
             return Closed(LaneState.QUIET, "around the full hour", until)
         return None
@@ -281,9 +288,6 @@ class Lane:
         if closed is not None:
             return closed
         now = self._rules.now()
-        wait_s = self.wait_s()
-        if wait_s > 1:
-            return Closed(LaneState.CAPPED, "the messages of the minute or hour are used up", _after(now, wait_s))
         if self.speed < 1.0:
             left_s = self.policy.recovery_s - (self._rules.clock_ns() - self._slowed_ns) / NS
             reason = f"{self.speed:.0%} of its speed: {self.slow_reason}"

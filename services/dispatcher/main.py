@@ -60,14 +60,14 @@ async def serve(process: Process, settings: DispatcherSettings) -> None:
         proofs.prove_own()
         worker = build(process, settings, database, proofs)
         around = worker.around
-        process.ready("broker", broker.healthy)
-        process.ready("database", lambda: database.pool.fetchval("SELECT true"))
-        process.ready("source_ips", _holds(lambda: bool(around.control.sources)))
         await instances.beat(database.pool, process.instance, "dispatcher")
         await broker.declare(pool_queues(settings.pool))
         await sources.announce(database.pool, settings.pool, (), process.instance)
         await proofs.turn()
         await around.control.read()
+        process.ready("broker", broker.healthy)
+        process.ready("database", lambda: database.pool.fetchval("SELECT true"))
+        process.ready("source_ips", _holds(lambda: bool(around.control.sources)))
         consumption = Consumption(
             broker,
             around.control,

@@ -83,14 +83,15 @@ class MtaSts:
         *,
         store: StsStore | None = None,
         clock: Callable[[], float] = time.time,
+        fetcher: StsFetcher | None = None,
     ) -> None:
-        """Prepare; ``clock`` gives Unix seconds.
+        """Prepare; ``clock`` gives Unix seconds, ``fetcher`` fetches instead of one made here.
 
         Raises: OSError if the file of CAs cannot be read.
         """
         self._parameters = parameters or StsParameters()
         self._lookup = lookup
-        self._fetcher = StsFetcher(lookup, self._parameters.fetch)
+        self._fetcher = fetcher or StsFetcher(lookup, self._parameters.fetch)
         self._store = store
         self._clock = clock
         self._known: OrderedDict[str, _Known] = OrderedDict()

@@ -5,6 +5,7 @@ server sends. It cannot fail.
 """
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 LONGEST_LINE: Final = 500
@@ -17,9 +18,10 @@ _LEFT_OUT: Final = "-- (more was left out)"
 class OpeningLines:
     """What was said, so far."""
 
-    def __init__(self) -> None:
-        """Begin empty."""
+    def __init__(self, heard: Callable[[str], None] = lambda _: None) -> None:
+        """Begin empty; ``heard`` is told each line at once, also those beyond ``MOST_LINES``."""
         self._lines: list[str] = []
+        self._heard = heard
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -42,7 +44,9 @@ class OpeningLines:
         self._add(f"-- {text}")
 
     def _add(self, line: str) -> None:
+        clean = _CONTROL.sub("?", line[:LONGEST_LINE])
+        self._heard(clean)
         if len(self._lines) == MOST_LINES:
             self._lines[-1] = _LEFT_OUT
         else:
-            self._lines.append(_CONTROL.sub("?", line[:LONGEST_LINE]))
+            self._lines.append(clean)

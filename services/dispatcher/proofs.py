@@ -29,6 +29,7 @@ SELECT address, ehlo_name FROM source_ips
 WHERE pool = $1 AND state = 'active' AND NOT address = ANY($2)
   AND (owner IS NULL OR owner = $3 OR owner_seen_at < now() - make_interval(secs => $4))
 ORDER BY address"""
+_RENAMED_SQL = "SELECT address, ehlo_name FROM source_ips WHERE pool = $1 AND state = 'active' AND address = ANY($2)"
 _TAKE_SQL = """
 UPDATE source_ips SET owner = $3, owner_seen_at = now(), problem = ''
 WHERE pool = $1 AND address = ANY($2) AND state = 'active'
@@ -49,11 +50,15 @@ class Proofs:
     own: tuple[Source, ...]
     probes: Sequence[Probe]
     timeout_s: float
+    _names: dict[str, str] = field(default_factory=dict)  # EHLO names that an operator gave our own addresses
     _good: dict[Source, float] = field(default_factory=dict)  # proven, and when (event loop's clock)
 
     def proven(self) -> tuple[Source, ...]:
         """Give the IPs that may be used, in a fixed order."""
-        return tuple(sorted(self._good, key=lambda source: source.ip))
+        return tuple(
+            source._replace(ehlo_name=self._names.get(source.ip, source.ehlo_name))
+            for source in sorted(self._good, key=lambda source: source.ip)
+        )
 
     def prove_own(self) -> None:
         """Bind each address that the settings say is of this machine.
@@ -76,6 +81,8 @@ class Proofs:
     async def turn(self) -> None:
         """Bring ``proven`` up to date."""
         await asyncio.gather(*(self._prove(source) for source in self.own))
+        names = await self.database.fetch(_RENAMED_SQL, self.pool, [source.ip for source in self.own])
+        self._names = {row["address"]: row["ehlo_name"] for row in names}
         rows = await self.database.fetch(_ADDED_SQL, self.pool, [s.ip for s in self.own], self.instance, DEAD_AFTER_S)
         added = [Source(row["address"], row["ehlo_name"]) for row in rows]
         problems = await asyncio.gather(*(self._prove(source) for source in added))
@@ -84,7 +91,7 @@ class Proofs:
             _TAKE_SQL, self.pool, [source.ip for source in good], self.instance, DEAD_AFTER_S
         )
         ours = {row["address"] for row in taken}
-        for source in self.proven():
+        for source in list(self._good):
             if source not in self.own and source.ip not in ours:
                 del self._good[source]
         for source, problem in zip(added, problems, strict=True):

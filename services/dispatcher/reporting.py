@@ -35,6 +35,7 @@ class Way:
     mx: str | None = None
     address: str | None = None
     peer: Peer | None = None
+    tls_result: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Reporter:
         reply = refusal.reply or Reply(0, None, refusal.detail)
         said = None
         if refusal.peer is not None:
-            way = replace(way, mx=refusal.peer.host, address=refusal.peer.address)
+            way = replace(way, mx=refusal.peer.host, address=refusal.peer.address, tls_result=refusal.peer.tls_result)
             said = partial(transcript_of_failure, refusal.peer, refusal.lines, refusal.detail)
         self._put(job, way, _outcome(job, way, fate, refusal.phase, reply), said, suppress=refusal.verdict.suppress)
 
@@ -124,7 +125,7 @@ def _outcome(
         address=way.address,
         tls_version=None if peer is None else peer.tls,
         tls_policy=None if peer is None else peer.tls_policy or None,
-        tls_result=None if peer is None else peer.tls_result or None,
+        tls_result=(way.tls_result if peer is None else peer.tls_result) or None,
     )
 
 

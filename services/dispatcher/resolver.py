@@ -67,10 +67,11 @@ class Resolver:
         *,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        lookup: DnsLookup | None = None,
     ) -> None:
-        """Prepare; ``clock`` counts seconds, ``rng`` orders hosts of equal preference."""
+        """Prepare; ``clock`` counts seconds, ``rng`` orders equal hosts, ``lookup`` asks instead of one made here."""
         self._parameters = parameters
-        self.lookup = DnsLookup(
+        self.lookup = lookup or DnsLookup(
             parameters.servers, timeout_s=parameters.question_timeout_s, trust_ad=parameters.trust_ad
         )
         self._clock = clock

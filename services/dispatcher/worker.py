@@ -131,7 +131,7 @@ class Worker:
         return kept
 
     def _destination(self, route: Route, sts: StsPolicy | None) -> Destination:
-        key = (route.provider, frozenset(host.name for host in route.hosts), sts)
+        key = (route.provider, frozenset((host.name, host.secure) for host in route.hosts), sts)
         found = self.destinations.get(key)
         if found is None:
             found = self.destinations[key] = Destination(route.hosts[0].name, route, sts, self.around)
@@ -159,5 +159,8 @@ class Worker:
             await asyncio.sleep(0.05)
         await self.around.finished()
         await self.around.writer.flushed()
+        if self.mta_sts is not None:
+            await self.mta_sts.close()
+        await self.resolver.close()
         while self.in_hand:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

@@ -24,7 +24,7 @@ from hayabin.domain.errors import PoisonMessage
 from services.renderer.dkim import DkimSigner
 from services.renderer.mime import MailWriter, Sender
 
-KEEP_S = 60.0
+KEEP_S = 10.0
 MAX_KEPT = 64
 
 _FACTS_SQL = """

@@ -10,7 +10,13 @@ from tests.deploy.custom_resources import SCHEMAS, check_custom_resource
 from tests.deploy.rendering import CHART, EXAMPLES, Object, Rendered, container, example, pod_spec, render, rendered
 
 KUBERNETES = ("1.28", "1.31", "1.34", "1.37")
-SECRET_VARIABLES = {"HAYABIN_DATABASE_URL", "HAYABIN_BROKER_URL", "HAYABIN_MASTER_KEY", "HAYABIN_TOKEN_SECRET"}
+SECRET_VARIABLES = {
+    "HAYABIN_DATABASE_URL",
+    "HAYABIN_BROKER_URL",
+    "HAYABIN_MASTER_KEY",
+    "HAYABIN_TOKEN_SECRET",
+    "HAYABIN_SOCKS5_PROXIES",
+}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -76,8 +82,9 @@ def test_ports_that_are_referred_to_exist(name: str) -> None:
         for service in _services_of(workload, objects):
             assert {p["targetPort"] for p in service["spec"]["ports"]} <= ports
         for policy in _policies_of(workload, objects):
-            named = {p["port"] for rule in policy["spec"].get("ingress", []) for p in rule["ports"]}
-            assert named == ports
+            if "Ingress" in policy["spec"]["policyTypes"]:
+                named = {p["port"] for rule in policy["spec"].get("ingress", []) for p in rule["ports"]}
+                assert named == ports
     for ingress in objects.of("Ingress"):
         for rule in ingress["spec"]["rules"]:
             backend = rule["http"]["paths"][0]["backend"]["service"]
@@ -95,7 +102,10 @@ def test_config_maps_secrets_and_accounts_referred_to_exist(name: str) -> None:
         for source in container(workload).get("envFrom", []):
             objects.one("ConfigMap", source["configMapRef"]["name"])
         for volume in (v for v in spec["volumes"] if "configMap" in v):
-            objects.one("ConfigMap", volume["configMap"]["name"])
+            name_of_it = volume["configMap"]["name"]
+            assert name_of_it == values.get("dispatcher", {}).get("caConfigMap") or objects.one("ConfigMap", name_of_it)
+        for volume in (v for v in spec["volumes"] if "secret" in v):
+            assert volume["secret"]["secretName"] in {pool.get("proxiesSecret") for pool in values["pools"]}
         if values.get("serviceAccount", {}).get("create", True):
             objects.one("ServiceAccount", spec["serviceAccountName"])
         for entry in (e for e in container(workload)["env"] if "secretKeyRef" in e.get("valueFrom", {})):

@@ -2,7 +2,18 @@
 
 import pytest
 
-from tests.deploy.rendering import EXAMPLES, Object, container, example, pod_spec, render, rendered, strings
+from tests.deploy.rendering import (
+    EXAMPLES,
+    Object,
+    Values,
+    changed,
+    container,
+    example,
+    pod_spec,
+    render,
+    rendered,
+    strings,
+)
 
 ALLOWED_VOLUMES = {
     "configMap",
@@ -92,7 +103,7 @@ def test_secrets_given_to_a_process_are_those_it_needs() -> None:
 
 
 def test_network_policies_cover_every_pod_both_ways() -> None:
-    """With the switch on, each workload has a policy that closes what it does not open; only dispatchers reach port 25."""
+    """With the switch on, each workload has one policy that closes both ways; only pools that own addresses reach port 25."""
     objects = rendered("elastic")
     reach_smtp = set()
     for workload in objects.workloads():
@@ -100,12 +111,44 @@ def test_network_policies_cover_every_pod_both_ways() -> None:
         policies = [
             p for p in objects.of("NetworkPolicy") if p["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
         ]
-        assert len(policies) == 1
-        assert policies[0]["spec"]["policyTypes"] == ["Ingress", "Egress"]
-        if any(p["port"] == 25 for rule in policies[0]["spec"]["egress"] for p in rule["ports"]):
-            reach_smtp.add(container(workload)["name"])
+        assert [p["spec"]["policyTypes"] for p in policies].count(["Ingress", "Egress"]) == 1
+        if any(p["port"] == 25 for each in policies for rule in each["spec"]["egress"] for p in rule["ports"]):
+            reach_smtp.add(workload["metadata"]["name"])
 
-    assert reach_smtp == {"dispatcher"}
+    assert reach_smtp == {"hb-hayabin-pool-main"}
+
+
+@pytest.mark.parametrize(
+    ("pool", "changes", "ports"),
+    [
+        ("main", {}, {25, 443}),
+        ("main", {"pools.0.egressProbes": ["mx.example.com:2525", "[2001:db8::1]:25"]}, {25, 443, 2525}),
+        ("main", {"dispatcher.mtaSts": False}, {25}),
+        ("main", {"networkPolicy.https": {"ports": [8443]}}, {25, 8443}),
+        ("edge", {}, {1080}),
+        ("edge", {"pools.1.mtaSts": True}, {443, 1080}),
+    ],
+)
+def test_network_policy_of_a_pool_lets_out_its_way_and_no_other(pool: str, changes: Values, ports: set[int]) -> None:
+    """Mail servers and probes, or the proxies; policy hosts only where MTA-STS is kept to."""
+    values = example("elastic")
+    for path, value in changes.items():
+        values = changed(values, path, value)
+    spec = render(values).one("NetworkPolicy", f"hb-hayabin-pool-{pool}")["spec"]
+
+    assert {p["port"] for rule in spec["egress"] for p in rule["ports"]} == ports
+    assert spec["policyTypes"] == ["Egress"]
+    assert spec["podSelector"]["matchLabels"]["hayabin-pool"] == pool
+    if pool == "edge":
+        assert spec["egress"][0]["to"] == [{"ipBlock": {"cidr": "198.51.100.0/24"}}]
+
+
+def test_network_policy_of_dispatchers_opens_the_ports_of_their_resolvers() -> None:
+    """A resolver on a port of its own can be asked, by UDP and TCP, and by nobody else."""
+    objects = rendered("elastic")
+    for component, opened in (("dispatcher", {"UDP", "TCP"}), ("api", set())):
+        rules = objects.one("NetworkPolicy", f"hb-hayabin-{component}")["spec"]["egress"]
+        assert {p["protocol"] for rule in rules for p in rule["ports"] if p["port"] == 5353} == opened
 
 
 def test_network_policies_are_absent_when_switched_off() -> None:

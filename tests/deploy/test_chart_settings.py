@@ -3,10 +3,22 @@
 import importlib
 
 import pytest
+from pydantic import TypeAdapter
 from pydantic_settings import BaseSettings
 
 from hayabin.broker.topology import shared_queues
-from tests.deploy.rendering import EXAMPLES, Object, Rendered, container, environment, example, rendered
+from services.dispatcher.settings import DispatcherSettings
+from tests.deploy.rendering import (
+    EXAMPLES,
+    Object,
+    Rendered,
+    changed,
+    container,
+    environment,
+    example,
+    render,
+    rendered,
+)
 
 SECRETS = {
     "HAYABIN_DATABASE_URL": "postgresql://hayabin@127.0.0.1/hayabin",
@@ -15,7 +27,10 @@ SECRETS = {
     "HAYABIN_TOKEN_SECRET": "Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=",
 }
 # What the pool's start command sets, and what it reads.
-SOURCES = {"HAYABIN_SOURCE_IPS": "127.0.0.2=m1.example.com,127.0.0.3=m2.example.com"}
+SOURCES = {
+    "HAYABIN_SOURCE_IPS": "127.0.0.2=m1.example.com,127.0.0.3=m2.example.com",
+    "HAYABIN_SOCKS5_PROXIES": "127.0.0.3=socks5://proxy.example:1080",
+}
 DOWNWARD = {"POD_NAME": "hb-hayabin-pool-main-0", "NODE_NAME": "mail-1", "POD_IP": "127.0.0.1"}
 
 
@@ -99,6 +114,39 @@ def test_admin_port_of_the_process_is_the_port_that_is_probed() -> None:
         assert given["HAYABIN_ADMIN_PORT"] == ports["admin"]
         assert given.get("HAYABIN_HTTP_PORT") == ports.get("http")
         assert given.get("HAYABIN_BOUNCE_PORT") == ports.get("smtp")
+
+
+def test_defaults_of_the_chart_are_those_of_the_dispatcher() -> None:
+    """A pool of the minimal example behaves as a dispatcher that is started by hand; what it does not set is as there."""
+    objects = rendered("minimal")
+    given = environment(objects.one("StatefulSet", "hb-hayabin-pool-main"), objects)
+    compared = set()
+    for name, described in DispatcherSettings.model_fields.items():
+        value = given.get(f"HAYABIN_{name}".upper())
+        if value is not None and not described.is_required() and name not in ("admin_host", "admin_port"):
+            assert TypeAdapter(described.annotation).validate_strings(value) == described.default, name
+            compared.add(name)
+
+    assert {"max_connections", "detached_mails", "egress_timeout_s", "mta_sts", "dnssec", "transcript_days"} <= compared
+
+
+def test_transcripts_are_kept_as_long_as_they_are_written() -> None:
+    """The days reach who writes transcripts and who drops them; 0 is a number, not nothing."""
+    for days in (0, 30):
+        objects = render(changed(example("minimal"), "settings.transcriptDays", days))
+        for kind, name in (("StatefulSet", "pool-main"), ("Deployment", "scheduler")):
+            given = environment(objects.one(kind, f"hb-hayabin-{name}"), objects)
+            assert given["HAYABIN_TRANSCRIPT_DAYS"] == str(days)
+
+
+def test_cas_of_a_config_map_are_mounted_where_the_setting_says() -> None:
+    """``caConfigMap`` is mounted into the pools' pods alone, and the file of the setting is its key ca.crt."""
+    objects = rendered("production")
+    for workload in objects.workloads():
+        mounts = {m["name"]: m["mountPath"] for m in container(workload)["volumeMounts"]}
+        file = environment(workload, objects).get("HAYABIN_CA_FILE")
+        assert file == (f"{mounts['ca']}/ca.crt" if "ca" in mounts else None)
+        assert ("ca" in mounts) is (workload["kind"] == "StatefulSet")
 
 
 def test_values_of_settings_reach_the_processes() -> None:

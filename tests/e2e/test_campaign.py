@@ -129,7 +129,10 @@ def world(folder: Path, amqp_url: str, postgres_url: str, template_database: str
     policies = folder / "policies"
     policies.mkdir()
     for name in ("docomo", "gmail"):
-        (policies / f"{name}.toml").write_text("rate_per_s = 500\nburst = 50\n")
+        (policies / f"{name}.toml").write_text(
+            "rate_per_s = 500\nburst = 50\nconnections_start = 4\nconnection_spacing_s = 0\n"
+            "quiet_before_hour_s = 0\nquiet_after_hour_s = 0\n"
+        )
     tracker_port, api_port, bounce_port = free_port(), free_port(), free_port()
     with (
         new_database(postgres_url, template_database) as name,

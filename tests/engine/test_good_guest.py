@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -58,35 +59,39 @@ SLOW_RULE = {
 
 
 async def test_reply_that_asks_for_less_slows_the_lane_and_it_recovers(make_world: MakeWorld) -> None:
-    """One 421 4.7.28: the lane shows half its speed and the rule; after the recovery time it is open again."""
-    rules = {"user3@gmail.com": f"defer 1 mail {RATE}"}
+    """A 421 4.7.28 halves the lane's speed, which is shown with the rule's name; after a quiet time it is open again."""
+    rules = {"user0@gmail.com": f"defer 1 rcpt {RATE}"}
     async with make_world(mx_zone("gmail.com"), Listener("127.0.0.5", recipients=rules)) as world:
-        world.mx.listeners[0].recipients.clear()
-        world.policy("gmail", **LIMITED, recovery_s=3.0, rules=[SLOW_RULE])
+        world.policy("gmail", **LIMITED, recovery_s=4.0, rules=[SLOW_RULE])
         world.start()
-        campaign_id = await world.send([*people(20), "trigger@gmail.com"])
-        await world.settled(waiting=True)
-        assert campaign_id
+        await world.send(people(20))
+        lanes = await eventually(world.lanes, lambda lanes: _state(lanes) == "slowed")
+        lane = lanes["127.0.0.77", "gmail"]
+        assert lane["reason"] == "50% of its speed: test-rate"
+        assert lane["next_try_at"] is not None
+        assert lane["limit_per_s"] >= 0.5
+        await eventually(world.lanes, lambda lanes: _state(lanes) in ("open", None), timeout_s=15)
+        await eventually(_accepted(world), lambda n: n == 20)
+
+
+def _state(lanes: dict[tuple[str, str], dict[str, Any]]) -> str | None:
+    lane = lanes.get(("127.0.0.77", "gmail"))
+    return None if lane is None else str(lane["state"])
 
 
 async def test_blocked_ip_is_suspended_and_the_mail_goes_by_another_ip(make_world: MakeWorld) -> None:
-    """Microsoft's S3150 to one IP: that lane is suspended, written for operators to see, and the other IP delivers."""
+    """Microsoft's S3150 to one IP: that lane is suspended, written for operators to see, and the other IP delivers within seconds."""
     blocked = "550 5.7.1 Unfortunately, messages from [127.0.0.77] weren't sent. Part of their network is on our block list (S3150)"
     zone = mx_zone("outlook.com")
     async with make_world(
-        zone, Listener("127.0.0.5", manners=f"from 127.0.0.77 reject mail {blocked}"), source_ips=TWO_IPS
+        zone, Listener("127.0.0.5", peers={"127.0.0.77": f"reject mail {blocked}"}), source_ips=TWO_IPS
     ) as world:
-        world.policy("microsoft", connections=2, connections_start=1, retry_delays_s=[60])
+        world.policy("microsoft", connections=2, connections_start=1, retry_delays_s=[3600])
         world.start()
-        campaign_id = await world.send(people(12, "outlook.com"))
+        await world.send(people(12, "outlook.com"))
         await eventually(
             world.lanes, lambda lanes: lanes.get(("127.0.0.77", "microsoft"), {}).get("state") == "suspended"
         )
-        soon = datetime.now(UTC) + timedelta(seconds=10)
-        rows = await world.pool.fetch("SELECT next_attempt_at FROM messages WHERE state = 'deferred'")
-        assert rows
-        assert all(row["next_attempt_at"] < soon for row in rows), "another IP tries soon, not after the policy's pause"
-        await world.publish(campaign_id)
         await eventually(_accepted(world), lambda n: n == 12)
         assert {entry.peer_ip for entry in world.mx.entries} == {"127.0.0.78"}
         kept = await world.pool.fetchrow("SELECT source_ip, provider, origin, reason, until FROM suspensions")
@@ -103,7 +108,7 @@ async def test_suspension_by_an_operator_stops_a_provider_and_resume_sends_the_r
             "INSERT INTO suspensions (provider, origin, reason) VALUES ('gmail', 'operator', 'maintenance')"
         )
         world.start()
-        campaign_id = await world.send([*people(10), *people(10, "other.example")])
+        await world.send([*people(10), *people(10, "other.example")])
         states = await world.settled(waiting=True)
         assert {address for address, state in states.items() if state == "accepted"} == set(people(10, "other.example"))
         reasons = await world.pool.fetch("SELECT DISTINCT reason FROM messages WHERE state = 'due'")
@@ -114,13 +119,7 @@ async def test_suspension_by_an_operator_stops_a_provider_and_resume_sends_the_r
             "maintenance",
         )
         await world.pool.execute("DELETE FROM suspensions")
-        await eventually(
-            lambda: world.pool.fetchval("SELECT max(next_attempt_at) < now() + interval '31 seconds' FROM messages"),
-            bool,
-            timeout_s=10,
-        )
-        await world.publish(campaign_id)
-        await eventually(_accepted(world), lambda n: n == 20)
+        await eventually(_accepted(world), lambda n: n == 20, timeout_s=40)
 
 
 async def test_policy_override_in_the_database_holds_without_a_restart(make_world: MakeWorld) -> None:

@@ -44,6 +44,7 @@ class EngineWorld:
     folder: Path
     variables: dict[str, str]
     campaigns: list[Seeded] = field(default_factory=list)
+    feeds: bool = True  # whether what is due again is published again, as the scheduler and the renderer would
 
     def policy(self, provider: str, **settings: Any) -> None:
         """Override a provider's policy in the folder that dispatchers read at their start."""
@@ -70,15 +71,17 @@ class EngineWorld:
         self.campaigns.append(seeded)
         return seeded.campaign_id
 
-    async def publish(self, campaign_id: int, *, content_bytes: int = 200) -> None:
-        """Publish what is due or deferred of a campaign, each row at its attempt, due or not."""
+    async def publish(self, campaign_id: int, *, content_bytes: int = 200, ids: Sequence[int] | None = None) -> None:
+        """Publish what is due or deferred of a campaign (of ``ids``), each row at its attempt, due or not."""
         rows = await self.pool.fetch(
-            "SELECT m.id, m.attempt, m.tenant_id, r.wire, c.class FROM messages m "
+            "SELECT m.id, m.attempt, m.tenant_id, r.wire, c.class, c.pool FROM messages m "
             "JOIN recipients r ON r.message_id = m.id JOIN campaigns c ON c.id = m.campaign_id "
-            "WHERE m.campaign_id = $1 AND m.state IN ('due', 'deferred') ORDER BY m.id",
+            "WHERE m.campaign_id = $1 AND m.state IN ('due', 'deferred') AND ($2::bigint[] IS NULL OR m.id = ANY($2)) "
+            "ORDER BY m.id",
             campaign_id,
+            ids,
         )
-        groups: dict[tuple[str, int, int], list[Mail]] = defaultdict(list)
+        groups: dict[tuple[str, str, int, int], list[Mail]] = defaultdict(list)
         padding = b"x" * 70 + b"\r\n"
         body = b"Subject: hi\r\nMessage-ID: <%d@x>\r\n\r\n.dot\r\n" + padding * max(1, content_bytes // 72)
         for row in rows:
@@ -86,27 +89,27 @@ class EngineWorld:
             mail = Mail(
                 message_id=row["id"], return_path="b@x.example", recipient=row["wire"], content=body % row["id"]
             )
-            groups[lane, row["attempt"], row["tenant_id"]].append(mail)
+            groups[row["pool"], lane, row["attempt"], row["tenant_id"]].append(mail)
         messages = [
-            self._batch(campaign_id, lane, attempt, tenant_id, mails[start : start + MAILS_PER_BATCH])
-            for (lane, attempt, tenant_id), mails in groups.items()
+            _batch(campaign_id, place, mails[start : start + MAILS_PER_BATCH])
+            for place, mails in groups.items()
             for start in range(0, len(mails), MAILS_PER_BATCH)
         ]
         await self.broker.publish(messages)
 
-    def _batch(self, campaign_id: int, lane: str, attempt: int, tenant_id: int, mails: list[Mail]) -> Outgoing:
-        pool = self.variables["pool"]
-        batch = MailBatch(
-            tenant_id=tenant_id,
-            campaign_id=campaign_id,
-            attempt=attempt,
-            pool=pool,
-            lane=lane,
-            mails=mails,
-            lease_expires_ms=int((time.time() + 300) * 1000),
-            launched_ms=int(time.time() * 1000),
-        )
-        return Outgoing(DISPATCH, f"{pool}.{lane}", encode(batch))
+    async def feed_for_ever(self) -> None:
+        """Publish what is due again."""
+        while True:
+            await asyncio.sleep(0.25)
+            if not self.feeds:
+                continue
+            rows = await self.pool.fetch(
+                "UPDATE messages m SET next_attempt_at = now() + interval '5 minutes' FROM campaigns c "
+                "WHERE c.id = m.campaign_id AND c.state = 'sending' AND m.next_attempt_at <= now() "
+                "AND m.state IN ('due', 'deferred') RETURNING m.id, m.campaign_id"
+            )
+            for campaign_id in {row["campaign_id"] for row in rows}:
+                await self.publish(campaign_id, ids=[row["id"] for row in rows if row["campaign_id"] == campaign_id])
 
     async def send(self, addresses: Sequence[str], *, message_class: MessageClass = "bulk") -> int:
         """Launch and publish."""
@@ -142,6 +145,21 @@ class EngineWorld:
         return {(row["source_ip"], row["lane"]): dict(row) for row in rows}
 
 
+def _batch(campaign_id: int, place: tuple[str, str, int, int], mails: list[Mail]) -> Outgoing:
+    pool, lane, attempt, tenant_id = place
+    batch = MailBatch(
+        tenant_id=tenant_id,
+        campaign_id=campaign_id,
+        attempt=attempt,
+        pool=pool,
+        lane=lane,
+        mails=mails,
+        lease_expires_ms=int((time.time() + 300) * 1000),
+        launched_ms=int(time.time() * 1000),
+    )
+    return Outgoing(DISPATCH, f"{pool}.{lane}", encode(batch))
+
+
 def mx_zone(*domains: str, mx: str = "mx.test.example", address: str = "127.0.0.5") -> Zone:
     """A zone in which one host takes the mail of some domains."""
     return {**{name: {"MX": f"10 {mx}."} for name in domains}, mx: {"A": address}}
@@ -175,8 +193,14 @@ async def engine_world(
                 "policy_dir": str(policies),
                 **variables,
             }
-            yield EngineWorld(pool, broker, system, mx, dns, policies, settings)
-            await asyncio.to_thread(_stop_all, system)
+            world = EngineWorld(pool, broker, system, mx, dns, policies, settings)
+            feeding = asyncio.create_task(world.feed_for_ever())
+            try:
+                yield world
+            finally:
+                feeding.cancel()
+                await asyncio.gather(feeding, return_exceptions=True)
+                await asyncio.to_thread(_stop_all, system)
         await pool.close()
 
 

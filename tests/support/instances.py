@@ -49,6 +49,7 @@ class Launch:
     stop_signal: signal.Signals
     ready_timeout_s: float = 60.0
     stop_timeout_s: float = 30.0
+    gives_up_root: bool = False  # where we are root it is started as root, and drops its privileges itself
 
 
 @dataclass
@@ -72,9 +73,10 @@ class KeptServer:
         if self._keeper is not None:
             return
         options = [str(self.folder), str(int(self.launch.stop_signal)), str(self.launch.stop_timeout_s)]
+        command = as_ourselves(self.launch.command) if self.launch.gives_up_root else as_user(self.launch.command)
         with self.log.open("ab") as log:
             self._keeper = subprocess.Popen(
-                [sys.executable, "-S", "-E", keeper.__file__, *options, *as_user(self.launch.command)],
+                [sys.executable, "-S", "-E", keeper.__file__, *options, *command],
                 cwd=self.folder,
                 env=dict(self.launch.environment),
                 stdin=subprocess.DEVNULL,
@@ -128,6 +130,11 @@ def as_user(command: tuple[str, ...]) -> list[str]:
     user = server_user()
     privileges = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"] if os.geteuid() == 0 else []
     return ["setpriv", *privileges, "--pdeathsig", "KILL", "--", *command]
+
+
+def as_ourselves(command: tuple[str, ...]) -> list[str]:
+    """Prefix a command so that it is killed when its parent dies, and keeps the privileges that we have."""
+    return ["setpriv", "--pdeathsig", "KILL", "--", *command]
 
 
 def own(path: Path) -> None:

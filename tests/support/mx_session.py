@@ -26,6 +26,7 @@ class Listener:
     port: int = 0
     name: str = "mx.example.jp"
     manners: str = ""
+    peers: dict[str, str] = field(default_factory=dict)  # further manners towards single client IPs
     recipients: dict[str, str] = field(default_factory=dict)
     identity: Identity | None = None  # what ``starttls`` shows; a self-signed certificate if None
 
@@ -60,6 +61,7 @@ class Script:
         """Parse; raises ValueError for words that mean nothing."""
         self.listener = listener
         self.manners = parse_line(listener.manners)
+        self.towards = {peer_ip: parse_line(line) for peer_ip, line in listener.peers.items()}
         self.words = {behaviour.verb: behaviour.number for behaviour in self.manners if not behaviour.stage}
         self.rules: tuple[Rule, ...] = parse_rules(listener.recipients)
         self.context: ssl.SSLContext | None = None
@@ -104,8 +106,9 @@ class Session:
         self._taken = 0
         self._mail_from: str | None = None
         self._recipients: list[str] = []
-        self._now: tuple[Behaviour, ...] = script.manners  # manners, and the rule of the recipient at hand
         self._peer_ip = str(writer.get_extra_info("peername")[0])
+        self._manners = script.towards.get(self._peer_ip, ()) + script.manners
+        self._now: tuple[Behaviour, ...] = self._manners  # and the rule of the recipient at hand
         record.enter(self._peer_ip)
 
     async def run(self) -> None:
@@ -163,7 +166,7 @@ class Session:
                     self._mail_from = None
             case "RCPT" if self._mail_from is not None:
                 recipient = _path(argument)
-                self._now = self._script.manners + self._script.behaviours_for(recipient)
+                self._now = self._manners + self._script.behaviours_for(recipient)
                 if await self._stage("rcpt", "250 2.1.5 Ok", recipient):
                     self._recipients.append(recipient)
             case "DATA" if self._recipients:
@@ -219,7 +222,7 @@ class Session:
     def _forget(self) -> None:
         self._mail_from = None
         self._recipients = []
-        self._now = self._script.manners
+        self._now = self._manners
 
     def _due(self, stage: str, who: str, *, count: bool) -> Behaviour | None:
         """Give the behaviour at this stage, if it is (still) to be shown to ``who``."""

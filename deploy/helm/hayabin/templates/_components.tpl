@@ -16,7 +16,7 @@ scheduler:
   workload: Deployment
   args: [services.api.main, scheduler]
   ports: {admin: 9090}
-  settings: []
+  settings: [HAYABIN_TRANSCRIPT_DAYS]
   secrets: [databaseUrl, brokerUrl]
   reaches: [database, broker]
 renderer:
@@ -51,9 +51,9 @@ dispatcher:
   workload: StatefulSet
   args: [services.dispatcher.main]
   ports: {admin: 9090}
-  settings: [HAYABIN_SMTP_PORT, HAYABIN_DNS_SERVERS]
+  settings: [HAYABIN_SMTP_PORT, HAYABIN_DNS_SERVERS, HAYABIN_TRANSCRIPT_DAYS, HAYABIN_CA_FILE]
   secrets: [databaseUrl, brokerUrl]
-  reaches: [database, broker, smtp]
+  reaches: [database, broker]
 migrate:
   service: api
   workload: Job
@@ -80,6 +80,37 @@ HAYABIN_HTTP_PORT: "8080"
 HAYABIN_BOUNCE_HOST: 0.0.0.0
 HAYABIN_BOUNCE_PORT: "2525"
 HAYABIN_SMTP_PORT: {{ .Values.dispatcher.smtpPort | quote }}
+HAYABIN_TRANSCRIPT_DAYS: {{ .Values.settings.transcriptDays | quote }}
+HAYABIN_CA_FILE: {{ if .Values.dispatcher.caConfigMap }}/etc/hayabin/ca/ca.crt{{ end }}
+{{ include "hayabin.engine" .Values.dispatcher }}
+{{- end -}}
+
+{{/* The settings of the delivery engine. Takes the dispatcher's values, with the pool's on top. */}}
+{{- define "hayabin.engine" -}}
+HAYABIN_EGRESS_PROBES: {{ join "," .egressProbes | quote }}
+HAYABIN_EGRESS_TIMEOUT_S: {{ .egressTimeoutS | quote }}
+HAYABIN_MAX_CONNECTIONS: {{ int64 .maxConnections | quote }}
+HAYABIN_DETACHED_MAILS: {{ int64 .detachedMails | quote }}
+HAYABIN_MAX_WAIT_S: {{ .maxWaitS | quote }}
+HAYABIN_IDLE_S: {{ .idleS | quote }}
+HAYABIN_DISPATCH_PREFETCH: {{ int64 .prefetch | quote }}
+HAYABIN_RETRY_MAX_AGE_S: {{ int64 .retryMaxAgeS | quote }}
+HAYABIN_DNSSEC: {{ .dnssec | quote }}
+HAYABIN_MTA_STS: {{ .mtaSts | quote }}
+HAYABIN_ALLOW_PRIVATE_MX: {{ .allowPrivateMx | quote }}
+{{- end -}}
+
+{{/* The dispatcher's values for one pool: `merge` would take a false or a 0 of the pool for nothing. Takes {root, pool}. */}}
+{{- define "hayabin.poolValues" -}}
+{{- $values := deepCopy .root.Values.dispatcher -}}
+{{- range $key, $value := omit .pool "name" "egress" "adminPort" "proxiesSecret" "replicas" -}}
+{{- if kindIs "map" $value -}}
+{{- $_ := set $values $key (mergeOverwrite (default (dict) (get $values $key)) (deepCopy $value)) -}}
+{{- else -}}
+{{- $_ := set $values $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $values -}}
 {{- end -}}
 
 {{/* Variables that every process reads. */}}
@@ -104,6 +135,9 @@ tokenSecret: HAYABIN_TOKEN_SECRET
 {{- if $value }}{{ $_ := set $data $variable $value }}{{ end -}}
 {{- end -}}
 {{- with .pool -}}
+{{- range $variable, $value := fromYaml (include "hayabin.engine" (fromYaml (include "hayabin.poolValues" $))) -}}
+{{- if $value }}{{ $_ := set $data $variable $value }}{{ end -}}
+{{- end -}}
 {{- $_ := set $data "HAYABIN_POOL" .name -}}
 {{- $_ := set $data "HAYABIN_ADMIN_PORT" (toString (include "hayabin.adminPort" $)) -}}
 {{- if eq .egress "hostNetwork" }}{{ $_ := unset $data "HAYABIN_ADMIN_HOST" }}{{ end -}}
@@ -120,13 +154,10 @@ tokenSecret: HAYABIN_TOKEN_SECRET
 {{- define "hayabin.sourceFiles" -}}
 {{- $files := dict -}}
 {{- range $ordinal, $replica := .pool.replicas -}}
-{{- if eq $.pool.egress "hostNetwork" -}}
 {{- $pairs := list -}}
 {{- range $replica.sourceIps }}{{ $pairs = append $pairs (printf "%s=%s" .address .ehlo) }}{{ end -}}
-{{- $_ := set $files $replica.node (join "," $pairs) -}}
-{{- else -}}
-{{- $_ := set $files (printf "%s-%d" $.name $ordinal) $replica.ehlo -}}
-{{- end -}}
+{{- $own := default (printf "%s-%d" $.name $ordinal) $replica.node -}}
+{{- $_ := set $files $own (default (join "," $pairs) $replica.ehlo) -}}
 {{- end -}}
 {{- toYaml $files -}}
 {{- end -}}

@@ -59,6 +59,16 @@ volumeMounts:
   - name: sources
     mountPath: /etc/hayabin/sources
     readOnly: true
+  {{- if eq .pool.egress "socks5" }}
+  - name: proxies
+    mountPath: /etc/hayabin/proxies
+    readOnly: true
+  {{- end }}
+  {{- if .root.Values.dispatcher.caConfigMap }}
+  - name: ca
+    mountPath: /etc/hayabin/ca
+    readOnly: true
+  {{- end }}
   {{- end }}
 {{- end -}}
 
@@ -92,7 +102,7 @@ volumeMounts:
 
 {{/*
 A source address belongs to one replica, so each replica reads its own: by the node it is on (hostNetwork) or by its ordinal
-(podIP). A replica that has none of its own must not start.
+(podIP, socks5), and with socks5 the proxy of each address beside it. A replica that has none of its own must not start.
 */}}
 {{- define "hayabin.sourceCommand" -}}
 {{- $host := eq .pool.egress "hostNetwork" -}}
@@ -104,7 +114,20 @@ args:
       echo "pool {{ .pool.name }} gives no source address to $file: correct pools[].replicas and upgrade" >&2
       exit 78
     fi
-    HAYABIN_SOURCE_IPS="{{ if not $host }}${POD_IP}={{ end }}$(cat "$file")"
+    HAYABIN_SOURCE_IPS="{{ if eq .pool.egress "podIP" }}${POD_IP}={{ end }}$(cat "$file")"
     export HAYABIN_SOURCE_IPS
+    {{- if eq .pool.egress "socks5" }}
+    HAYABIN_SOCKS5_PROXIES=""
+    for pair in $(tr , ' ' < "$file"); do
+      address="${pair%%=*}"
+      proxy="/etc/hayabin/proxies/$(printf %s "$address" | tr : -)"
+      if [ ! -s "$proxy" ]; then
+        echo "pool {{ .pool.name }} has no proxy for $address: the Secret {{ .pool.proxiesSecret }} lacks the key ${proxy##*/}" >&2
+        exit 78
+      fi
+      HAYABIN_SOCKS5_PROXIES="${HAYABIN_SOCKS5_PROXIES:+$HAYABIN_SOCKS5_PROXIES,}$address=$(cat "$proxy")"
+    done
+    export HAYABIN_SOCKS5_PROXIES
+    {{- end }}
     exec python -m {{ join " " .facts.args }}
 {{- end -}}

@@ -80,6 +80,12 @@ Each template below takes the root and gives a YAML list of messages.
 {{- if gt (len $object) 52 -}}
 {{- $found = append $found (printf "the StatefulSet's name %s is longer than 52 characters: shorten the pool's name or set fullnameOverride" $object) -}}
 {{- end -}}
+{{- if and $pool.proxiesSecret (ne $pool.egress "socks5") -}}
+{{- $found = append $found (printf "pool %s has a proxiesSecret and egress %s, so the proxies would not be used: make its egress socks5 or remove it" $pool.name $pool.egress) -}}
+{{- end -}}
+{{- if and (default $.Values.dispatcher.dnssec $pool.dnssec) (not $.Values.settings.dnsServers) -}}
+{{- $found = append $found (printf "pool %s believes the resolvers' word on DNSSEC (dnssec), and a cluster's own resolver does not validate: name resolvers that do in settings.dnsServers" $pool.name) -}}
+{{- end -}}
 {{- if eq $pool.egress "hostNetwork" -}}
 {{- range $key := list "nodeSelector" "affinity" -}}
 {{- if get $pool $key -}}
@@ -143,7 +149,7 @@ Each template below takes the root and gives a YAML list of messages.
 {{- if and .Values.tracker.ingress.enabled $host .Values.settings.publicUrl (ne $host (include "hayabin.publicHost" .)) -}}
 {{- $found = append $found (printf "tracker.ingress.host (%s) is not the host of settings.publicUrl (%s), so links in mails would lead elsewhere: make them the same or leave the host empty" $host .Values.settings.publicUrl) -}}
 {{- end -}}
-{{- $owned := concat (list "HAYABIN_POOL" "HAYABIN_SOURCE_IPS") (keys (fromYaml (include "hayabin.settings" .))) (values (fromYaml (include "hayabin.secretVariables" .))) -}}
+{{- $owned := concat (list "HAYABIN_POOL" "HAYABIN_SOURCE_IPS" "HAYABIN_SOCKS5_PROXIES") (keys (fromYaml (include "hayabin.settings" .))) (values (fromYaml (include "hayabin.secretVariables" .))) -}}
 {{- range $component := list "api" "scheduler" "renderer" "tracker" "bounce" "dispatcher" -}}
 {{- range $variable, $_ := default (dict) (get $.Values $component).env -}}
 {{- if has $variable $owned -}}

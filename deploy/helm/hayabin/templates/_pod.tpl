@@ -62,6 +62,17 @@ spec:
     - name: sources
       configMap:
         name: {{ .name }}-sources
+    {{- if eq .pool.egress "socks5" }}
+    - name: proxies
+      secret:
+        secretName: {{ .pool.proxiesSecret }}
+        defaultMode: 0444
+    {{- end }}
+    {{- with .root.Values.dispatcher.caConfigMap }}
+    - name: ca
+      configMap:
+        name: {{ . }}
+    {{- end }}
     {{- end }}
 {{- end -}}
 
