@@ -73,7 +73,7 @@ async def _one(place: Stage, run: Run) -> dict[str, Any]:
     place.policy(
         run.provider,
         connections=run.connections,
-        connections_start=run.connections // 4,
+        connections_start=run.connections,
         growth_mails=1,
         messages_per_connection=1000,
         recipients_per_session=1000,

@@ -45,7 +45,7 @@ MAX_FRESH_STARTS = 3
 class Carrier:
     """See the module; ``begun_s`` is since when what it does now takes (for who estimates)."""
 
-    __slots__ = ("_around", "_destination", "_slot", "_source", "begun_s", "busy", "connected", "lane")
+    __slots__ = ("_around", "_destination", "_slot", "_session", "_source", "begun_s", "busy", "connected", "lane")
 
     def __init__(self, destination: "Destination", slot: ConnectionSlot, source: Source) -> None:
         """Carry for ``destination`` on the lane of ``slot``, from ``source``."""
@@ -57,6 +57,12 @@ class Carrier:
         self.begun_s = time.monotonic()
         self.busy = True
         self.connected = False
+        self._session: SmtpSession | None = None
+
+    def cut_short(self) -> None:
+        """End what is under way where that is safe: no final dot is out."""
+        if self._session is not None:
+            self._session.cut_short()
 
     @property
     def _policy(self) -> Policy:
@@ -71,6 +77,7 @@ class Carrier:
                 if session is None:
                     return
                 self.connected = True
+                self._session = session
                 self._destination.reached(self._source)
                 SMTP_CONNECTIONS.labels(self._destination.provider).inc()
                 try:

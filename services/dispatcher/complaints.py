@@ -1,8 +1,8 @@
 """What replies make lanes do: the reply rules of the policy, applied.
 
 Promises: a rule's action, due at its first match or after several, holds at once on this dispatcher, is counted, logged
-with the rule's name, and shown with the lane; the mail itself is judged by the rule where the rule says so. Nothing here
-waits or writes: suspensions are written by ``control``.
+with the rule's name, and shown with the lane; the mail itself is judged by the rule where the rule says so.
+Nothing here waits or writes: suspensions are written by ``control``.
 It does not fail.
 """
 

@@ -262,17 +262,17 @@ class Destination:
             self._postpone(self.waiting.take_bulk(), closed)
         if self.waiting and (closed := self.closed(urgent=True)) is not None:
             self._postpone(self.waiting.take_urgent(), closed)
-            self._end_claimed(closed)
+            if not self._carriers:
+                self._end_claimed(f"the lane closed: {closed.reason}")
         self._look_for_saturation(now_s)
         self.grow()
 
-    def _end_claimed(self, closed: Closed) -> None:
+    def _end_claimed(self, why: str) -> None:
         """A claim cannot be taken back: the attempt ends here, without a transaction."""
-        if self._carriers or not self.waiting.claimed:
-            return
-        verdict = Verdict(permanent=False, hard=False, reason=BounceReason.RATE_LIMITED, suppress=False)
-        refusal = Refusal(SmtpPhase.CONNECT, verdict, None, f"the lane closed: {closed.reason}")
-        self.around.aside(self._refuse(self.waiting.take_claimed(), refusal, Way(self.provider, None, self.name)))
+        if self.waiting.claimed:
+            verdict = Verdict(permanent=False, hard=False, reason=BounceReason.NETWORK, suppress=False)
+            refusal = Refusal(SmtpPhase.CONNECT, verdict, None, why)
+            self.around.aside(self._refuse(self.waiting.take_claimed(), refusal, Way(self.provider, None, self.name)))
 
     def _look_for_saturation(self, now_s: float) -> None:
         oldest_s = self.waiting.oldest_s()
@@ -294,6 +294,15 @@ class Destination:
         """Let go of what is not claimed (the process stops)."""
         let_go([*self.waiting.take_urgent(), *self.waiting.take_bulk()], self.around.writer)
         self._arrived.set()
+
+    def cut_short(self) -> None:
+        """End what takes too long (the process stops): connecting, transactions before their dot, claims that wait."""
+        for task, carrier in self._carriers.items():
+            if carrier.connected:
+                carrier.cut_short()
+            else:
+                task.cancel()
+        self._end_claimed("the dispatcher stopped before its turn came")
 
 
 def _time_of(closed: Closed) -> float:

@@ -154,7 +154,7 @@ def build(process: Process, settings: DispatcherSettings, database: Database, pr
             question_timeout_s=DNS_TIMEOUT_S,
         )
     )
-    return Worker(around, resolver, _mta_sts(settings, lookup, database))
+    return Worker(around, resolver, _mta_sts(settings, lookup, database), settings.drain_timeout_s / 2)
 
 
 def _mta_sts(settings: DispatcherSettings, lookup: DnsLookup, database: Database) -> MtaSts | None:

@@ -137,6 +137,11 @@ class SmtpSession(asyncio.Protocol):
                     await asyncio.shield(self._closed)
         self.abort()
 
+    def cut_short(self) -> None:
+        """End a transaction whose final dot is not out: nothing was taken. One whose dot is out goes on."""
+        if self._waiter is not None and not self._waiter.done() and not self._interrupted(Interruption.LOST).unknown:
+            self._break_off(Interruption.LOST)
+
     def abort(self) -> None:
         """Drop the connection without a word."""
         self._closing = True

@@ -5,11 +5,14 @@ written, and no policy of MTA-STS is remembered.
 Fails with ``click.UsageError`` for options and settings that cannot be.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
+import structlog
 from pydantic import ValidationError
 
 from services.dispatcher.dane import Dane
@@ -99,9 +102,7 @@ def way_finder(
     Raises: UsageError
     """
     try:
-        asking = (
-            DnsLookup(ways.servers, timeout_s=DNS_TIMEOUT_S, trust_ad=ways.dnssec) if lookup is None else lookup()
-        )
+        asking = DnsLookup(ways.servers, timeout_s=DNS_TIMEOUT_S, trust_ad=ways.dnssec) if lookup is None else lookup()
         dane = Dane(asking, port=ways.port)
         fetching = None if fetcher is None else fetcher(asking)
         return WayFinder(
@@ -123,9 +124,14 @@ def way_finder(
         raise click.UsageError(f"the file of CAs cannot be read: {error}") from error
 
 
-async def closing(finder: WayFinder, work: Awaitable[Answer]) -> Answer:
-    """Do the work, and close in any case."""
+def run(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Do a command's work to its end, with the log silent: the command says itself what happens."""
+    before = structlog.get_config() if structlog.is_configured() else None
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        return await work
+        return asyncio.run(work)
     finally:
-        await finder.close()
+        if before is None:
+            structlog.reset_defaults()
+        else:
+            structlog.configure(**before)

@@ -39,11 +39,16 @@ DNS_PAUSE_S = 30.0
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """See the module; ``mta_sts`` is None where recipients' policies are not looked up."""
+    """See the module; ``mta_sts`` is None where recipients' policies are not looked up.
+
+    ``grace_s`` is how long transactions under way may take when the process stops; those that have sent their final dot
+    are awaited beyond it.
+    """
 
     around: Surroundings
     resolver: Resolver
     mta_sts: MtaSts | None = None
+    grace_s: float = 15.0
     destinations: dict[object, Destination] = field(default_factory=dict)
     in_hand: set[BatchInHand] = field(default_factory=set)
     learnt: dict[str, str] = field(default_factory=dict)  # domain → provider, for the renderers
@@ -155,8 +160,12 @@ class Worker:
         """Finish what is claimed and give back the rest; the subscriptions must be cancelled and ``stopping`` set."""
         for destination in self.destinations.values():
             destination.give_back()
-        while any(not destination.idle for destination in self.destinations.values()):  # noqa: ASYNC110
+        end_s = time.monotonic() + self.grace_s
+        while any(not destination.idle for destination in self.destinations.values()):
             await asyncio.sleep(0.05)
+            if time.monotonic() > end_s:
+                for destination in self.destinations.values():
+                    destination.cut_short()
         await self.around.finished()
         await self.around.writer.flushed()
         if self.mta_sts is not None:

@@ -1,4 +1,4 @@
-"""The command ``hayabin``: demo, up, admin. Sub-commands are imported when they are asked for."""
+"""The command ``hayabin``: demo, up, admin, smtp, resolve. Sub-commands are imported when they are asked for."""
 
 import importlib
 import sys
@@ -9,6 +9,8 @@ _COMMANDS = {
     "demo": ("services.standalone.demo", "demo_command"),
     "up": ("services.standalone.up", "up_command"),
     "admin": ("services.api.admin", "admin"),
+    "smtp": ("services.dispatcher.command_smtp", "smtp"),
+    "resolve": ("services.dispatcher.command_resolve", "resolve"),
 }
 
 

@@ -3,6 +3,7 @@
 Fails: ``ValueError`` from the parser for an expression that is none.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,15 +11,40 @@ import promql_parser
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from hayabin.domain.lane import PROVIDERS
 from hayabin.domain.message import MessageState
+from hayabin.domain.reply_rules import ReplyRule
 from hayabin.telemetry import metrics
 from services.bounce.match import FactKind, UnmatchedReason
+from services.dispatcher.lane import LaneState
+from services.dispatcher.policy import load_policies
+from services.dispatcher.postponing import BUSY
+from services.dispatcher.tls_plan import PlanName, TlsResult
+
+
+def shipped_rules() -> list[ReplyRule]:
+    """Every reply rule of every shipped policy, each once."""
+    policies = load_policies()
+    rules = {rule.name: rule for name in (None, *PROVIDERS) for rule in policies.get(name).rules}
+    return list(rules.values())
+
 
 SCRAPED = frozenset({"job", "instance", "namespace", "pod", "service", "app_kubernetes_io_component", "hayabin_pool"})
 """Labels that the scrape adds (the chart's ServiceMonitor, Prometheus itself)."""
-FOREIGN = {"up": SCRAPED}
+_STATEFUL_SET = SCRAPED | {"statefulset"}
+FOREIGN = {
+    "up": SCRAPED,
+    # kube-state-metrics
+    "kube_statefulset_replicas": _STATEFUL_SET,
+    "kube_statefulset_status_replicas_ready": _STATEFUL_SET,
+}
+_UNNAMED = {LaneState.OPEN, LaneState.SLOWED, LaneState.RESTING}  # postponed as "busy", and not at all
 VALUES = {
     ("hayabin_outcomes_total", "state"): {state.value for state in MessageState},
+    ("hayabin_lane_postponed_messages_total", "reason"): {*(set(LaneState) - _UNNAMED), BUSY.reason, "dns"},
+    ("hayabin_tls_sessions_total", "policy"): {plan.value for plan in PlanName},
+    ("hayabin_tls_sessions_total", "result"): {result.value for result in TlsResult},
+    ("hayabin_reply_rules_total", "rule"): {rule.name for rule in shipped_rules()},
     ("hayabin_bounce_inbound_total", "kind"): {kind.value for kind in (*FactKind, *UnmatchedReason)},
 }
 
@@ -63,9 +89,13 @@ def problems(expression: str) -> list[str]:
             if label not in known[selected.metric]:
                 found.append(f"{selected.metric} has no label {label}")
             allowed = VALUES.get((selected.metric, label))
-            if allowed is not None and not set(value.split("|")) <= allowed:
+            if allowed is not None and not all(_fits_one(part, allowed) for part in value.split("|")):
                 found.append(f"{selected.metric} has no {label} {value}")
     return found + [f"nothing has the label {label}" for label in sorted(set(grouped_by(tree)) - labels)]
+
+
+def _fits_one(pattern: str, allowed: set[str]) -> bool:
+    return any(re.fullmatch(pattern, value) for value in allowed)
 
 
 def selectors(tree: promql_parser.Expr) -> list[Selected]:

@@ -91,6 +91,61 @@ CASES = [
         },
     ),
     Case(
+        "lanes-postponing",
+        {'hayabin_lane_postponed_messages_total{reason="capped"}': RATE_60},
+        {'hayabin_lane_postponed_messages_total{reason="quiet"}': RATE_60},
+    ),
+    Case(
+        "lane-suspended",
+        {'hayabin_reply_rules_total{provider="microsoft",rule="microsoft-on-block-list"}': born(85, 3)},
+        {
+            'hayabin_reply_rules_total{provider="microsoft",rule="microsoft-on-block-list"}': STEADY,
+            'hayabin_reply_rules_total{provider="gmail",rule="greylisted"}': RATE_60,
+            'hayabin_reply_rules_total{provider="docomo",rule="docomo-limited"}': born(85, 3),
+        },
+    ),
+    Case(
+        "lane-suspended",
+        {'hayabin_reply_rules_total{provider="default",rule="a-rule-of-our-own"}': "2x85 3x20"},
+        {},
+    ),
+    Case(
+        "tls-failures",
+        {
+            'hayabin_tls_sessions_total{provider="other",policy="dane",result="failed-tlsa-mismatch"}': "0+6x100",
+            'hayabin_tls_sessions_total{provider="other",policy="dane",result="verified-dane"}': "0+12x100",
+        },
+        {
+            'hayabin_tls_sessions_total{provider="other",policy="dane",result="failed-tlsa-mismatch"}': "0+1x100",
+            'hayabin_tls_sessions_total{provider="other",policy="dane",result="verified-dane"}': RATE_60,
+            'hayabin_tls_sessions_total{provider="gmail",policy="mta-sts-testing",result="failed-handshake"}': RATE_60,
+            'hayabin_tls_sessions_total{provider="au",policy="opportunistic",result="failed-handshake"}': RATE_60,
+        },
+    ),
+    Case(
+        "source-ip-unavailable",
+        {
+            'kube_statefulset_replicas{namespace="mail",statefulset="hb-hayabin-pool-main"}': "2x100",
+            'kube_statefulset_status_replicas_ready{namespace="mail",statefulset="hb-hayabin-pool-main"}': "2x70 1x30",
+            'up{job="hayabin",namespace="mail",instance="a"}': "1x100",
+        },
+        {
+            'kube_statefulset_replicas{namespace="mail",statefulset="hb-hayabin-pool-main"}': "2x100",
+            'kube_statefulset_status_replicas_ready{namespace="mail",statefulset="hb-hayabin-pool-main"}': "2x85 1x15",
+            'up{job="hayabin",namespace="mail",instance="a"}': "1x100",
+            'kube_statefulset_replicas{namespace="data",statefulset="hb-pool-of-somebody"}': "2x100",
+            'kube_statefulset_status_replicas_ready{namespace="data",statefulset="hb-pool-of-somebody"}': "0x100",
+        },
+    ),
+    Case(
+        "taken-over-near-bound",
+        {'hayabin_taken_over_messages{hayabin_pool="main",instance="a"}': "100x60 1900x40"},
+        {
+            'hayabin_taken_over_messages{hayabin_pool="main",instance="a"}': "1500x100",
+            'hayabin_taken_over_messages{hayabin_pool="main",instance="b"}': "100x85 1900x15",
+        },
+    ),
+    Case(
         "provider-deferring",
         {
             'hayabin_outcomes_total{state="deferred",provider="gmail"}': RATE_60,

@@ -91,8 +91,12 @@ def test_pods_behind_proxies_own_no_address_and_are_in_no_host_network() -> None
 
 def test_pool_replaces_settings_of_the_engine_also_by_false_and_by_nothing() -> None:
     """A pool's own probes, connections and switches hold for it, an empty list and a false among them; the rest is common."""
-    marketing = environment(rendered("production").one("StatefulSet", "hb-hayabin-pool-marketing"), rendered("production"))
-    newsletter = environment(rendered("production").one("StatefulSet", "hb-hayabin-pool-newsletter"), rendered("production"))
+    marketing = environment(
+        rendered("production").one("StatefulSet", "hb-hayabin-pool-marketing"), rendered("production")
+    )
+    newsletter = environment(
+        rendered("production").one("StatefulSet", "hb-hayabin-pool-newsletter"), rendered("production")
+    )
     edge = environment(rendered("elastic").one("StatefulSet", "hb-hayabin-pool-edge"), rendered("elastic"))
 
     assert marketing["HAYABIN_EGRESS_PROBES"] == "mx1.example.com:25,mx2.example.com:25"

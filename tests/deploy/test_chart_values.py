@@ -137,6 +137,15 @@ def test_contradiction_is_refused_with_what_to_do(name: str, changes: Values, me
     assert message in str(refused.value)
 
 
+def test_dnssec_switched_off_for_a_pool_is_off() -> None:
+    """A pool's false is a value: the dispatcher's true does not stand over it, nor does the chart ask for resolvers then."""
+    values = changed(changed(example("minimal"), "dispatcher.dnssec", True), "pools.0.dnssec", False)
+
+    pool = render(values).one("ConfigMap", "hb-hayabin-pool-main")
+
+    assert pool["data"]["HAYABIN_DNSSEC"] == "false"
+
+
 def test_contradictions_are_told_all_at_once() -> None:
     """Somebody who installs with no values learns the four things to give in one attempt."""
     with pytest.raises(helm_python.HelmError) as refused:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
 import yaml
 
-from tests.deploy.promql import exported, problems
+from services.dispatcher.settings import DispatcherSettings
+from tests.deploy.promql import exported, problems, selectors, shipped_rules
 from tests.deploy.rendering import ROOT, rendered
 
 FOLDER = ROOT / "deploy" / "observability"
@@ -112,10 +114,55 @@ def test_dashboard_can_be_imported(path: Path) -> None:
     assert {v["name"] for v in dashboard["templating"]["list"]} == {"datasource", "namespace"}
 
 
+def test_lane_alert_leaves_out_the_rules_that_suspend_for_less_than_an_hour() -> None:
+    """A shipped rule that stays away for an hour or longer wants somebody to look; what passes by itself does not."""
+    rule = the_rule(FOLDER / "alerts" / "lane-suspended.yaml")
+    left_out = {
+        name
+        for selected in selectors(promql_parser.parse(rule["expr"]))
+        for label, value in selected.matchers
+        if label == "rule"
+        for name in value.split("|")
+    }
+
+    assert left_out == {r.name for r in shipped_rules() if max(r.suspend_lane_s or 0, r.suspend_source_s or 0) < 3600}
+
+
+def test_taken_over_alert_stands_below_the_bound_of_the_dispatcher() -> None:
+    """Four fifths of the default: of the setting, and of the chart's value."""
+    rule = the_rule(FOLDER / "alerts" / "taken-over-near-bound.yaml")
+    threshold = float(rule["expr"].rpartition(">")[2])
+    chart = yaml.safe_load((ROOT / "deploy" / "helm" / "hayabin" / "values.yaml").read_text())
+
+    assert threshold == 0.8 * DispatcherSettings.model_fields["detached_mails"].default
+    assert threshold == 0.8 * chart["dispatcher"]["detachedMails"]
+
+
+def test_readiness_alert_sees_the_pools_of_the_chart_and_nothing_else_of_it() -> None:
+    """The name of each pool's StatefulSet fits the selector."""
+    rule = the_rule(FOLDER / "alerts" / "source-ip-unavailable.yaml")
+    (pattern,) = {
+        value
+        for s in selectors(promql_parser.parse(rule["expr"]))
+        for label, value in s.matchers
+        if label == "statefulset"
+    }
+    names = {o["metadata"]["name"]: o["kind"] for o in rendered("production").workloads()}
+
+    assert {name for name in names if re.fullmatch(pattern, name)} == {
+        name for name, kind in names.items() if kind == "StatefulSet"
+    }
+
+
 def test_problems_are_found_in_a_wrong_expression() -> None:
     """The checks above can fail: a metric, a label, a state that nobody exports."""
     assert problems("rate(hayabin_outcomes[5m])") == ["no metric hayabin_outcomes"]
     assert problems('hayabin_outcomes_total{lane="x"}') == ["hayabin_outcomes_total has no label lane"]
+    assert problems('hayabin_tls_sessions_total{result=~"failed-.+"}') == []
+    assert problems('hayabin_tls_sessions_total{result=~"lost-.+"}') == [
+        "hayabin_tls_sessions_total has no result lost-.+"
+    ]
+    assert problems('hayabin_lane_postponed_messages_total{reason="resting"}')
     assert problems('hayabin_outcomes_total{state="delivered"}') == ["hayabin_outcomes_total has no state delivered"]
     assert problems("sum by (lane) (hayabin_outcomes_total)") == ["nothing has the label lane"]
     with pytest.raises(ValueError, match="unclosed"):

@@ -83,7 +83,7 @@ Each template below takes the root and gives a YAML list of messages.
 {{- if and $pool.proxiesSecret (ne $pool.egress "socks5") -}}
 {{- $found = append $found (printf "pool %s has a proxiesSecret and egress %s, so the proxies would not be used: make its egress socks5 or remove it" $pool.name $pool.egress) -}}
 {{- end -}}
-{{- if and (default $.Values.dispatcher.dnssec $pool.dnssec) (not $.Values.settings.dnsServers) -}}
+{{- if and (fromYaml (include "hayabin.poolValues" (dict "root" $ "pool" $pool))).dnssec (not $.Values.settings.dnsServers) -}}
 {{- $found = append $found (printf "pool %s believes the resolvers' word on DNSSEC (dnssec), and a cluster's own resolver does not validate: name resolvers that do in settings.dnsServers" $pool.name) -}}
 {{- end -}}
 {{- if eq $pool.egress "hostNetwork" -}}
