@@ -2,7 +2,9 @@
 
 Measured: emails accepted a second in the steady part of a run, microseconds of CPU an email by process, most resident
 memory of the dispatcher, connections at the sink. Mails stand on the belt, rendered, before the dispatcher starts. Runs:
-40 domains on 8 MX hosts (20 KB and 4 KB a mail), and one single large destination (20 KB).
+40 domains on 8 MX hosts (20 KB and 4 KB a mail) and one single large destination (20 KB), each with all connections
+that its policy allows from the beginning; and, without a goal, 40 domains where connections grow as the shipped default
+policy lets them (start, mails for one more, spacing), to see how long that takes.
 """
 
 import asyncio
@@ -13,7 +15,18 @@ from benchmarks.engine_parts.belt import Belt
 from benchmarks.engine_parts.load import Recorder, most_memory_bytes
 from benchmarks.engine_parts.result import Goal
 from benchmarks.engine_parts.sink_watch import SinkWatch
-from benchmarks.engine_parts.stage import FAR_S, HOSTS, Scenery, Servers, Stage, many_domains, one_domain, people, say, stage
+from benchmarks.engine_parts.stage import (
+    FAR_S,
+    HOSTS,
+    Scenery,
+    Servers,
+    Stage,
+    many_domains,
+    one_domain,
+    people,
+    say,
+    stage,
+)
 from hayabin.broker import connect
 from hayabin.broker.topology import pool_queues
 from hayabin.database.engine import open_pool
@@ -35,6 +48,7 @@ class Run:
     connections: int  # for each destination
     mails: int
     content_bytes: int
+    grows: bool = False
 
 
 def runs(*, short: bool) -> list[Run]:
@@ -49,6 +63,7 @@ def runs(*, short: bool) -> list[Run]:
         main,
         Run("1 destination, 20 KB", *single, mails * 3 // 4, 20_000),
         Run("40 domains, 8 hosts, 4 KB", *spread, mails, 4_000),
+        Run("40 domains, 8 hosts, 20 KB, grown", *spread, mails, 20_000, grows=True),
     ]
 
 
@@ -61,7 +76,10 @@ def measure(servers: Servers, *, short: bool) -> tuple[dict[str, Any], list[Goal
             results[run.name] = asyncio.run(_one(place, run))
             say(f"  {results[run.name]}")
     goals = []
-    for name, result in results.items():
+    for run in runs(short=short):
+        if run.grows:
+            continue
+        name, result = run.name, results[run.name]
         rate, most = result["emails_per_s"], result["connections_most"]
         measured = f"{rate:.0f}/s, {most} connections, {result['dispatcher_rss_bytes'] >> 20} MiB"
         met = rate >= RATE_GOAL and most <= CONNECTIONS_GOAL
@@ -70,16 +88,9 @@ def measure(servers: Servers, *, short: bool) -> tuple[dict[str, Any], list[Goal
 
 
 async def _one(place: Stage, run: Run) -> dict[str, Any]:
-    place.policy(
-        run.provider,
-        connections=run.connections,
-        connections_start=run.connections,
-        growth_mails=1,
-        messages_per_connection=1000,
-        recipients_per_session=1000,
-        connection_spacing_s=0,
-        tls="none",
-    )
+    at_once = {"connections_start": run.connections, "connection_spacing_s": 0}
+    long = {"messages_per_connection": 1000, "recipients_per_session": 1000, "tls": "none"}
+    place.policy(run.provider, connections=run.connections, **long, **({} if run.grows else at_once))
     pool = await open_pool(place.database_url, name="bench", size=2)
     async with connect(place.servers.rabbitmq.url, name="bench") as broker, SinkWatch(place.sink["watching"]) as watch:
         await broker.declare(pool_queues(place.pool))
@@ -93,6 +104,8 @@ async def _one(place: Stage, run: Run) -> dict[str, Any]:
         await recorder.until(run.mails, timeout_s=_TIMEOUT_S)
         feeding.cancel()
         result = recorder.steady(run.mails)
+        if run.grows:
+            result["connections_by_second"] = recorder.connections_by_second()
         result["whole_run_s"] = round(recorder.samples[-1].at_s - recorder.samples[0].at_s, 2)
         result["dispatcher_rss_bytes"] = most_memory_bytes(dispatcher.process.pid)
         result |= {"mails": run.mails, "content_bytes": run.content_bytes, "fed_again": belt.fed_again}

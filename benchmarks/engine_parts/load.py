@@ -82,6 +82,12 @@ class Recorder:
             "connections_most": max(s.most_open for s in self.samples),
         }
 
+    def connections_by_second(self) -> list[int]:
+        """Give how many connections were open, once a second from the beginning."""
+        begun_s = self.samples[0].at_s
+        by_second = {int(s.at_s - begun_s): s.open_now for s in self.samples}
+        return [by_second[second] for second in sorted(by_second)]
+
 
 def steady_rate(accepted_in: dict[str, list[list[int]]], mails: int, *, part: tuple[float, float]) -> float:
     """Give mails a second from a sink's tenths of a second by listener, between two parts of the mails."""

@@ -45,7 +45,18 @@ MAX_FRESH_STARTS = 3
 class Carrier:
     """See the module; ``begun_s`` is since when what it does now takes (for who estimates)."""
 
-    __slots__ = ("_around", "_destination", "_slot", "_session", "_source", "begun_s", "busy", "connected", "lane")
+    __slots__ = (
+        "_around",
+        "_destination",
+        "_had_enough",
+        "_session",
+        "_slot",
+        "_source",
+        "begun_s",
+        "busy",
+        "connected",
+        "lane",
+    )
 
     def __init__(self, destination: "Destination", slot: ConnectionSlot, source: Source) -> None:
         """Carry for ``destination`` on the lane of ``slot``, from ``source``."""
@@ -57,6 +68,7 @@ class Carrier:
         self.begun_s = time.monotonic()
         self.busy = True
         self.connected = False
+        self._had_enough = False
         self._session: SmtpSession | None = None
 
     def cut_short(self) -> None:
@@ -158,14 +170,17 @@ class Carrier:
         most = min(policy.messages_per_connection, policy.recipients_per_session or policy.messages_per_connection)
         return most - session.transactions
 
+    def _goes_on(self, session: SmtpSession) -> bool:
+        return session.usable and not self._had_enough and self._has_room(session) > 0
+
     async def _use(self, session: SmtpSession) -> None:
-        while session.usable and self._has_room(session) > 0:
+        while self._goes_on(session):
             group = await self._claimed_group(session)
             if not group:
                 return
             begun_s, size = self.begun_s, len(group)
             while group:
-                if not session.usable or self._has_room(session) <= 0:
+                if not self._goes_on(session):
                     self.lane.give_back(len(group))
                     self._destination.again(group)
                     return
@@ -175,7 +190,7 @@ class Carrier:
     async def _claimed_group(self, session: SmtpSession) -> deque[Job]:
         """The next mails that may go out now; empty when there are none, the lane closes or the process stops."""
         destination, lane = self._destination, self.lane
-        while session.usable and destination.serves(self._source):
+        while self._goes_on(session) and destination.serves(self._source):
             self.busy = False
             urgent = lane.closed() is not None  # then only what is transactional may go, if that
             waiting = destination.waiting.pressing if urgent else len(destination.waiting)
@@ -218,7 +233,8 @@ class Carrier:
                 end = await session.send(self._envelope(job))
             except EnvelopeRefused as error:
                 end = smtp_outcome.never_offered(str(error))
-            if _was_closed_before(session, end) and job.fresh_starts < MAX_FRESH_STARTS:
+            self._had_enough = _has_enough_of_us(session, end)
+            if (self._had_enough or _was_closed_before(session, end)) and job.fresh_starts < MAX_FRESH_STARTS:
                 job.fresh_starts += 1
                 self.lane.give_back(1)
                 destination.again([job])
@@ -252,3 +268,10 @@ def _was_closed_before(session: SmtpSession, end: smtp_outcome.Outcome) -> bool:
     if session.usable or session.transactions <= 1 or end.phase is not SmtpPhase.MAIL:
         return False
     return end.reply is None or end.reply.code == 421
+
+
+def _has_enough_of_us(session: SmtpSession, end: smtp_outcome.Outcome) -> bool:
+    """The server takes no more mails on this connection, and says so to MAIL instead of closing (OpenSMTPD does)."""
+    if session.transactions <= 1 or end.phase is not SmtpPhase.MAIL or end.reply is None:
+        return False
+    return end.reply.is_temporary and (end.reply.enhanced == "4.5.3" or "too many messages" in end.reply.text.lower())

@@ -127,7 +127,7 @@ def _source(kept: CommandSettings, given: dict[str, Any]) -> tuple[Source, bool]
     """Give the source, and whether the system is to choose its address."""
     wanted = None if given["from_ip"] is None else _address(given["from_ip"])
     known = next((source for source in kept.sources if wanted in (None, source.ip)), None)
-    ip = wanted or (known.ip if known else "0.0.0.0")  # noqa: S104 - stands for "as the system chooses"
+    ip = wanted or (known.ip if known else "0.0.0.0")  # which stands for "as the system chooses"
     name = given["ehlo"] or (known.ehlo_name if known else socket.getfqdn())
     if not name.isascii() or not name.isprintable() or " " in name:
         raise click.BadParameter("a name of the DNS, such as mta1.example.jp", param_hint="--ehlo")

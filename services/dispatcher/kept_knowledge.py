@@ -6,8 +6,9 @@ Fails with asyncpg's errors; a pool that is not there has an empty ``pool_state`
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, Final
+
+import asyncpg
 
 from hayabin.database.engine import Connection
 from hayabin.domain.warmup import WarmupPlan
@@ -87,12 +88,13 @@ async def read_kept(connection: Connection, pool: str, domain: str, address_key:
         used = await connection.fetch(_USAGE_SQL, ips)
         reports = await connection.fetch(_REPORTS_SQL, pool, LIVE_S)
         effective = await connection.fetch("SELECT provider, settings FROM effective_policies WHERE pool = $1", pool)
+        overrides = await connection.fetch("SELECT provider, settings FROM provider_policies")
         suppressed = await connection.fetchrow(_SUPPRESSED_SQL, address_key)
         return Kept(
             pool_state=await connection.fetchval("SELECT state FROM ip_pools WHERE name = $1", pool) or "",
             sources=sources,
             suspensions=tuple(_suspension(row) for row in await connection.fetch(_SUSPENSIONS_SQL, pool)),
-            overrides=dict(await connection.fetch("SELECT provider, settings FROM provider_policies")),
+            overrides={row["provider"]: row["settings"] for row in overrides},
             effective={row["provider"]: row["settings"] for row in effective},
             warmups={(row["source_ip"], row["provider"]): _plan(row) for row in warmups},
             used_today={(row["source_ip"], row["lane"]): row["granted"] for row in used},
@@ -102,12 +104,11 @@ async def read_kept(connection: Connection, pool: str, domain: str, address_key:
         )
 
 
-def _suspension(row: Mapping[str, Any]) -> Suspension:
+def _suspension(row: asyncpg.Record) -> Suspension:
     return Suspension(
         row["pool"], row["source_ip"], row["provider"], Origin(row["origin"]), row["reason"], row["until"]
     )
 
 
-def _plan(row: Mapping[str, Any]) -> WarmupPlan:
-    started_on: date = row["started_on"]
-    return WarmupPlan(row["start_per_day"], row["growth"], row["end_per_day"], started_on)
+def _plan(row: asyncpg.Record) -> WarmupPlan:
+    return WarmupPlan(row["start_per_day"], row["growth"], row["end_per_day"], row["started_on"])

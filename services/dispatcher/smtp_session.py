@@ -12,10 +12,12 @@ The machine runs inside the protocol's callbacks: a task is woken once per mail,
 
 import asyncio
 import contextlib
+import socket
 import time
 from typing import Final
 
 from hayabin.domain.smtp_reply import ProtocolError, Reply, ReplyParser, SmtpPhase
+from services.dispatcher.egress import acknowledge_at_once
 from services.dispatcher.envelope import Envelope, EnvelopeRefused, wire_content
 from services.dispatcher.moving_deadline import MovingDeadline
 from services.dispatcher.pipelining import BROKEN_OFFERS
@@ -58,6 +60,7 @@ class SmtpSession(asyncio.Protocol):
         self._patience_s = {"mail": patience.mail_s, "rcpt": patience.rcpt_s, "data": patience.data_s}
         self._loop = asyncio.get_running_loop()
         self._transport = transport
+        self._socket: socket.socket | None = transport.get_extra_info("socket")
         self._parser = ReplyParser()
         self._transaction: Transaction | None = None
         self._waiter: asyncio.Future[Outcome] | None = None
@@ -139,7 +142,7 @@ class SmtpSession(asyncio.Protocol):
 
     def cut_short(self) -> None:
         """End a transaction whose final dot is not out: nothing was taken. One whose dot is out goes on."""
-        if self._waiter is not None and not self._waiter.done() and not self._interrupted(Interruption.LOST).unknown:
+        if self._transaction is not None and not self._transaction.dot_is_out:
             self._break_off(Interruption.LOST)
 
     def abort(self) -> None:
@@ -172,6 +175,7 @@ class SmtpSession(asyncio.Protocol):
             step = transaction.take(reply)
             if step is _WAIT:
                 self._deadline.move(self._patience_s[transaction.phase])
+                acknowledge_at_once(self._socket)
             elif step is _DONE or step is _DONE_CLOSE:
                 self._finish(transaction, transaction.outcome)
                 if step is _DONE_CLOSE:

@@ -136,6 +136,11 @@ class Transaction:
         """
         return self._stage is not _DOT
 
+    @property
+    def dot_is_out(self) -> bool:
+        """True if the final dot was handed to the transport."""
+        return self._dot_sent
+
     def dot_sent(self) -> None:
         """Take note that the final dot was handed to the transport."""
         self._dot_sent = True
