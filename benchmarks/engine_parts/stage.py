@@ -143,6 +143,10 @@ def stage(servers: Servers, scenery: Scenery) -> Iterator[Stage]:
         place = Stage(servers, url, system, ready, int(str(dns["port"])), folder)
         try:
             yield place
+        except BaseException:
+            for service in system.services:
+                say(f"--- {service.name}\n{service.tail()}")
+            raise
         finally:
             for service in list(system.services):  # nothing here is worth a graceful end of a minute
                 with suppress(ProcessLookupError):

@@ -261,7 +261,7 @@ def words(error: OSError) -> str:
 def acknowledge_at_once(connection: socket.socket | None) -> None:
     """Acknowledge what was read without delay.
 
-    A server that writes its replies one by one under Nagle's algorithm (RFC 896) waits for that before the next one, and
+    A server that writes its replies one by one under Nagle's algorithm (RFC 896) waits for that before the next, and
     a delayed acknowledgement takes 40 ms (Linux, tcp(7)).
     """
     if connection is not None and _QUICKACK is not None:

@@ -26,7 +26,6 @@ ZONE: Zone = {
     "alone.example": {"A": "127.0.0.2"},
     "null.example": {"MX": "0 ."},
     "broken.example": "SERVFAIL",
-    "lame.example": {"MX": "REFERRAL"},
     "nowhere.example": {"MX": "10 gone.nowhere.example."},
 }
 PLAIN = Listener("127.0.0.2", name="mx1.example.jp")
