@@ -296,6 +296,23 @@ def test_received_mails_verify_parse_and_are_personal(world: World, sent: dict[s
         assert len(set(re.findall(r"/c/[\w-]+/(\d+)", html))) == LINKS
 
 
+def test_operator_asks_why_and_is_shown_the_conversation(world: World, sent: dict[str, Any]) -> None:
+    """A greylisted recipient's message shows both attempts: from where, to where, TLS, and what was said, without content."""
+    row = world.query(
+        "SELECT message_id FROM attempts WHERE state = 'accepted' AND attempt = 2 ORDER BY message_id LIMIT 1"
+    )[0]
+    message = world.call("GET", f"/v1/messages/{row['message_id']}", 200)
+    attempts = [item for item in message["timeline"] if item["what"] == "attempt"]
+    assert [(item["state"], item["phase"]) for item in attempts] == [("deferred", "rcpt"), ("accepted", "dot")]
+    for item in attempts:
+        assert (item["address"], item["tls_policy"]) == ("127.0.0.5", "opportunistic")
+        assert item["transcript"][0].startswith(f"connected {item['source_ip']} -> 127.0.0.5:")
+        assert any(line.startswith(f"C: RCPT TO:<{message['recipient']}>") for line in item["transcript"])
+        assert not any("text/html" in line for line in item["transcript"]), "content stays out"
+    assert "S: 451 4.7.1" in "\n".join(attempts[0]["transcript"])
+    assert any(line.startswith("S: 250") for line in attempts[1]["transcript"][-2:])
+
+
 @pytest.mark.timeout(100)
 def test_recipients_open_click_and_unsubscribe_by_the_links_they_received(world: World, sent: dict[str, Any]) -> None:
     """Links lead where the template says; GET of the unsubscribe link changes nothing, the one-click POST does."""
