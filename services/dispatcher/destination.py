@@ -8,7 +8,6 @@ Fails: nothing comes out of a connection's task; a surprise is logged and the ma
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from services.dispatcher.gate import admitted
 from services.dispatcher.lane import Closed, Lane, LaneState
 from services.dispatcher.postponing import BUSY, Postponing, let_go
 from services.dispatcher.reporting import Refusal, Way
+from services.dispatcher.resting import Rests
 from services.dispatcher.route import Route
 from services.dispatcher.settings import Source
 from services.dispatcher.sts_policy import StsPolicy
@@ -40,16 +40,6 @@ DRAIN_S = 0.05
 """Another connection is worth it where what waits takes longer than this by those that there are."""
 MOVED_AFTER = timedelta(seconds=12)
 """Renderers know by then that the campaigns of a removed pool have another one."""
-FIRST_REST_S = 30.0
-LONGEST_REST_S = 900.0
-
-
-@dataclass(slots=True)
-class _Rest:
-    """When a source IP tries again that could not connect."""
-
-    until_s: float
-    span_s: float
 
 
 @dataclass(slots=True, eq=False)
@@ -66,7 +56,7 @@ class Destination:
     saturated: bool = False
     _carriers: dict[asyncio.Task[None], Carrier] = field(default_factory=dict)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    _rests: dict[str, _Rest] = field(default_factory=dict)  # by source IP
+    _rests: Rests = field(default_factory=Rests)
     _refusal: tuple[Refusal, Way] | None = None  # why it rests
     _lanes: tuple[object, list[Lane]] = (None, [])
     _postponing: Postponing = field(init=False)
@@ -193,7 +183,7 @@ class Destination:
 
     def reached(self, source: Source) -> None:
         """Take note that a connection came about."""
-        self._rests.pop(source.ip, None)
+        self._rests.end(source.ip)
         self._refusal = None
 
     def not_reached(self, lane: Lane, source: Source, refusal: Refusal | None) -> None:
@@ -201,9 +191,7 @@ class Destination:
         if any(c.connected and c.lane is lane for c in self._carriers.values()):
             lane.crowded()
             return
-        known = self._rests.get(source.ip)
-        span_s = FIRST_REST_S if known is None else min(known.span_s * 2, LONGEST_REST_S)
-        self._rests[source.ip] = _Rest(time.monotonic() + span_s * random.uniform(0.5, 1.0), span_s)  # noqa: S311
+        self._rests.begin(source.ip)
         if refusal is not None and self.resting_until() is not None:
             way = Way(self.provider, source.ip, self.name)
             self._refusal = (refusal, way)
@@ -212,11 +200,8 @@ class Destination:
 
     def resting_until(self) -> datetime | None:
         """Tell when the first source IP tries again, if none gets through now."""
-        now_s = time.monotonic()
-        left_s = [rest.until_s - now_s for lane in self.lanes() if (rest := self._rests.get(lane.source_ip))]
-        if not left_s or len(left_s) < len(self.lanes()) or min(left_s) <= 0:
-            return None
-        return datetime.fromtimestamp(time.time() + min(left_s), UTC)
+        left_s = self._rests.of_all(lane.source_ip for lane in self.lanes())
+        return datetime.fromtimestamp(time.time() + left_s, UTC) if left_s > 0 else None
 
     async def _refuse(self, jobs: list[Job], refusal: Refusal, way: Way) -> None:
         policy = self.around.control.policies.get(self.route.provider)
@@ -232,12 +217,7 @@ class Destination:
                 return
             if sum(1 for carrier in self._carriers.values() if not carrier.connected) >= len(self.waiting):
                 return
-            now_s = time.monotonic()
-            awake = [
-                lane
-                for lane in self.lanes()
-                if (rest := self._rests.get(lane.source_ip)) is None or rest.until_s <= now_s
-            ]
+            awake = [lane for lane in self.lanes() if self._rests.left_s(lane.source_ip) == 0]
             slot = self.around.lanes.connection(awake, urgent=self.waiting.pressing > 0)
             if slot is None:
                 return

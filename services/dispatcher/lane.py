@@ -1,9 +1,8 @@
 """A lane: one provider (or one destination that is none) from one source IP, and how much may go there now.
 
 Promises: exact, never above. At no moment are more connections open than the policy says, nor more messages begun than
-its rates (see ``rates``) and daily caps (see ``daily``) let. Within that a lane adapts: it begins with few connections
-and grows with accepted mails; a reply that asks for it slows it down to a part of its speed, and it recovers by itself.
-It can say why it is closed and until when. Times are nanoseconds of a monotonic clock that is passed in.
+its rates (see ``rates``) and daily caps (see ``daily``) let. Within that a lane adapts (see ``effort``). It can
+say why it is closed and until when. Times are nanoseconds of a monotonic clock that is passed in.
 It does not fail.
 """
 
@@ -17,14 +16,12 @@ from typing import Final
 from hayabin.domain.policy import Policy
 from hayabin.domain.reply_rules import Tally
 from services.dispatcher.daily import DailyCap
+from services.dispatcher.effort import Effort
 from services.dispatcher.rates import NS, Meter, Pace, Rate, Window
 from services.dispatcher.suspensions import Suspensions
 
-_SLOWEST: Final = 1 / 64
 LONGEST_WAIT_S: Final = 5.0
 """A lane that has to wait longer for its rates counts as closed until then."""
-_SLOW_AGAIN_NS: Final = 5 * NS
-"""Many connections hear the same complaint at once: that is one reason to slow down, not many."""
 
 
 class LaneState(StrEnum):
@@ -61,55 +58,28 @@ class Lane:
     """See the module; ``key`` is a provider or ``mx:HOST``."""
 
     __slots__ = (
-        "_ceiling",
-        "_good",
-        "_next_connect_ns",
-        "_pace",
-        "_rules",
-        "_slow_base",
-        "_slowed_ns",
-        "_windows",
-        "allowed",
-        "daily",
-        "key",
-        "meter",
-        "open_connections",
-        "policy",
-        "slow_reason",
-        "source_ip",
-        "speed",
-        "steady_ns",
-        "tally",
-        "used_ns",
-    )
+        "_effort", "_next_connect_ns", "_pace", "_rules", "_windows", "daily", "key", "meter", "open_connections",
+        "policy", "source_ip", "tally", "used_ns",
+    )  # fmt: skip
 
     def __init__(self, key: str, source_ip: str, policy: Policy, rules: Rules) -> None:
         """Begin with few connections and full rates."""
         self.key, self.source_ip, self._rules = key, source_ip, rules
         now_ns = rules.clock_ns()
         self.open_connections = 0
-        self.speed = 1.0
-        self.slow_reason = ""
         self.tally = Tally()
-        self.used_ns = now_ns
-        self.steady_ns = now_ns  # since when neither growth nor slowing changed what it can do
+        self.used_ns = self._next_connect_ns = now_ns
         self.meter = Meter(now_ns / NS)
-        self._good = 0
-        self._slowed_ns = now_ns - _SLOW_AGAIN_NS
-        self._slow_base = 0.0
-        self._next_connect_ns = now_ns
+        self._effort = Effort(policy.connections_start, policy.connections, now_ns)
         self._pace: Pace | None = None
         self._windows: dict[float, Window] = {}
-        self._ceiling = policy.connections
-        self.allowed = min(policy.connections_start, policy.connections)
         self.daily: Sequence[DailyCap] = ()
         self.obey(policy)
 
     def obey(self, policy: Policy) -> None:
         """Go by this policy from now on; what was used of the old limits counts for the new ones."""
         self.policy = policy
-        self._ceiling = policy.connections
-        self.allowed = min(self.allowed, policy.connections)
+        self._effort.set_most(policy.connections)
         spans = {60.0: policy.rate_per_min, 3600.0: policy.rate_per_h}
         for span_s, limit in spans.items():
             if limit is None:
@@ -125,20 +95,28 @@ class Lane:
     def limit_per_s(self) -> float | None:
         """The lowest of the rates that hold now, as messages a second; None if there is none."""
         policy = self.policy
-        limits = [policy.rate_per_s, *(w.limit / span_s for span_s, w in self._windows.items())]
-        if self.speed < 1.0:
-            limits.append(self._slow_base * self.speed)
+        windows = (window.limit / span_s for span_s, window in self._windows.items())
+        limits = (policy.rate_per_s, self._effort.slow_rate_per_s, *windows)
         return min((limit for limit in limits if limit is not None), default=None)
 
     @property
     def connection_limit(self) -> int:
         """How many connections may be open now."""
-        return max(1, min(int(self.allowed * self.speed), self._ceiling))
+        return self._effort.connections
+
+    @property
+    def speed(self) -> float:
+        """The part of its usual speed, 1 where nobody complained."""
+        return self._effort.speed
+
+    @property
+    def steady_ns(self) -> int:
+        """Since when nothing changed what it can do."""
+        return self._effort.steady_ns
 
     def _set_pace(self) -> None:
         rate, burst = self.policy.rate_per_s, self.policy.burst
-        if self.speed < 1.0:
-            slow = self._slow_base * self.speed
+        if (slow := self._effort.slow_rate_per_s) is not None:
             rate = slow if rate is None else min(rate, slow)
             burst = min(burst, max(1, int(rate)))
         if rate is None:
@@ -214,50 +192,23 @@ class Lane:
     # --- adapting
 
     def accepted(self) -> None:
-        """Take note of a mail that was accepted: after enough of them another connection is allowed."""
-        self._good += 1
-        if self._good >= self.policy.growth_mails:
-            self._good = 0
-            if self.allowed < self._ceiling and self.allowed <= self.open_connections:
-                self.allowed += 1
-                self.steady_ns = self._rules.clock_ns()
+        """Take note of a mail that was accepted."""
+        self._effort.accepted(self.policy.growth_mails, self.open_connections, self._rules.clock_ns())
 
     def crowded(self) -> None:
-        """Take note that the server turned a connection away while it serves others: so many are enough for now."""
-        self._ceiling = max(1, min(self._ceiling, self.open_connections - 1))
-        self.allowed = min(self.allowed, self._ceiling)
-        self._good = 0
-        self._slowed_ns = self.steady_ns = self._rules.clock_ns()
+        """Take note that the server turned a connection away while it serves others."""
+        self._effort.crowded(self.open_connections, self._rules.clock_ns())
 
     def slow_to(self, part: float, reason: str) -> None:
-        """Go on at a part of the speed; the same complaint from many connections at once counts once."""
+        """Go on at a part of the speed."""
         now_ns = self._rules.clock_ns()
-        self.slow_reason = reason
-        if now_ns - self._slowed_ns < _SLOW_AGAIN_NS and self.speed < 1.0:
-            self._slowed_ns = now_ns
-            return
-        if self.speed >= 1.0:
-            self._slow_base = max(1.0, self.meter.per_s(now_ns / NS))
-        self.speed = max(_SLOWEST, self.speed * part)
-        self._slowed_ns = self.steady_ns = now_ns
-        self._good = 0
-        self._set_pace()
+        if self._effort.slow_to(part, reason, self.meter.per_s(now_ns / NS), now_ns):
+            self._set_pace()
 
     def recover(self) -> None:
         """Take back some of what was slowed down, where nobody complained for the policy's ``recovery_s``."""
-        now_ns = self._rules.clock_ns()
-        if now_ns - self._slowed_ns < self.policy.recovery_s * NS:
-            return
-        if self.speed < 1.0:
-            self.speed = min(1.0, self.speed * 2)
+        if self._effort.recover(self.policy.recovery_s, self._rules.clock_ns()):
             self._set_pace()
-        elif self._ceiling < self.policy.connections:
-            self._ceiling += 1
-        else:
-            return
-        self._slowed_ns = self.steady_ns = now_ns
-        if self.speed >= 1.0:
-            self.slow_reason = ""
 
     def now_ns(self) -> int:
         """Tell the time of the lane's clock."""
@@ -289,9 +240,9 @@ class Lane:
             return closed
         now = self._rules.now()
         if self.speed < 1.0:
-            left_s = self.policy.recovery_s - (self._rules.clock_ns() - self._slowed_ns) / NS
-            reason = f"{self.speed:.0%} of its speed: {self.slow_reason}"
-            return Closed(LaneState.SLOWED, reason, _after(now, max(0.0, left_s)))
+            left_s = self._effort.recovers_in_s(self.policy.recovery_s, self._rules.clock_ns())
+            reason = f"{self.speed:.0%} of its speed: {self._effort.reason}"
+            return Closed(LaneState.SLOWED, reason, _after(now, left_s))
         return Closed(LaneState.OPEN, "", None)
 
     def rested(self, idle_s: float) -> bool:

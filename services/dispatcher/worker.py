@@ -139,7 +139,8 @@ class Worker:
         key = (route.provider, frozenset((host.name, host.secure) for host in route.hosts), sts)
         found = self.destinations.get(key)
         if found is None:
-            found = self.destinations[key] = Destination(route.hosts[0].name, route, sts, self.around)
+            name = min(route.hosts, key=lambda host: (host.preference, host.name)).name  # the same for equals each time
+            found = self.destinations[key] = Destination(name, route, sts, self.around)
         else:
             found.route = route  # addresses may have changed
         return found

@@ -252,10 +252,11 @@ class LaneMachine(RuleBasedStateMachine):
     def connect(self, key: str) -> None:
         """Take a place: given while one is free, from the source that is used least."""
         lanes = self.of(key)
-        open_before = {lane.source_ip: lane.open_connections for lane in lanes if lane.may_connect()}
+        able = [lane for lane in lanes if lane.may_connect() and lane.wait_s() <= 1]
+        open_before = {lane.source_ip: lane.open_connections for lane in able}
         slot = self.lanes.connection(lanes)
         if slot is None:
-            assert not [lane for lane in lanes if lane.may_connect() and lane.wait_s() <= 1]
+            assert not able
             return
         assert open_before[slot.lane.source_ip] == min(open_before.values())
         self.slots.append(slot)
