@@ -1,10 +1,11 @@
 """The delivery engine at work: its rate, its fairness, and how exactly it keeps limits, in one run.
 
 One command: ``python benchmarks/engine.py [--short] [--only NAME] [--out FILE]``; progress on stderr, a table of goals
-and ``benchmarks/out/engine.json`` at the end. PostgreSQL (fsync on) and RabbitMQ (quorum queues, publisher confirms) are
-private ones; the dispatcher is the process of production; the receivers are sinks of ours in a process of their own
-that answer late and count. Everything runs on the same machine, over loopback. Each module of
-``benchmarks/engine_parts`` says what it measures. A whole run takes about ten minutes, a short one about two.
+and ``benchmarks/out/engine.json`` at the end. PostgreSQL (fsync on) and RabbitMQ (quorum queues, publisher confirms)
+are private ones; the dispatcher is the process of production; the receivers are sinks of ours in a process of their
+own that answer late and count. Everything runs on the same machine, over loopback. Each module of
+``benchmarks/engine_parts`` says what it measures. A whole run takes about twelve minutes, a short one about two or
+three; the load average before and after each part tells whether something else ran beside it.
 """
 
 import argparse

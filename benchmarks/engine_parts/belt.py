@@ -1,6 +1,6 @@
 """Mails for the dispatcher without a renderer: rows of a launched campaign, batches published as a renderer would.
 
-Promises: the ledger has each row as due, its lease is alive, and a batch has up to 50 mails of one lane, compressed like
+Promises: the ledger has each row as due, its lease is alive, and a batch has up to 50 mails of one lane, compressed as
 the renderer's; the content differs from mail to mail as much as a newsletter's (names, tokens), so it compresses alike.
 What is postponed or deferred and due again is published again (``feed_for_ever``), as the feeder and a renderer do it.
 """
@@ -78,9 +78,9 @@ class Belt:
         while True:
             await asyncio.sleep(FEED_S)
             rows = await self.pool.fetch(
-                "UPDATE messages SET next_attempt_at = now() + interval '5 minutes' WHERE id IN (SELECT id FROM messages "
-                "WHERE next_attempt_at <= now() AND state IN ('due', 'deferred') AND campaign_id = $1 "
-                "ORDER BY next_attempt_at LIMIT 10000) RETURNING id",
+                "UPDATE messages SET next_attempt_at = now() + interval '5 minutes' "
+                "WHERE id IN (SELECT id FROM messages WHERE campaign_id = $1 AND state IN ('due', 'deferred') "
+                "AND next_attempt_at <= now() ORDER BY next_attempt_at LIMIT 10000) RETURNING id",
                 self.campaign_id,
             )
             if rows:

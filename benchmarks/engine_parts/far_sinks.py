@@ -1,10 +1,10 @@
 """Rate of one dispatcher process against sinks that take 150 ms for each reply.
 
 Measured: emails accepted a second in the steady part of a run, microseconds of CPU an email by process, most resident
-memory of the dispatcher, connections at the sink. Mails stand on the belt, rendered, before the dispatcher starts. Runs:
-40 domains on 8 MX hosts (20 KB and 4 KB a mail) and one single large destination (20 KB), each with all connections
-that its policy allows from the beginning; and, without a goal, 40 domains where connections grow as the shipped default
-policy lets them (start, mails for one more, spacing), to see how long that takes.
+memory of the dispatcher, connections at the sink. Mails stand on the belt, rendered, before the dispatcher starts.
+Runs: 40 domains on 8 MX hosts (20 KB and 4 KB a mail) and one single large destination (20 KB), each with all the
+connections that its policy allows from the beginning; and, without a goal, 40 domains where connections grow as the
+shipped default policy lets them (start, mails for one more, spacing), to see how long that takes.
 """
 
 import asyncio

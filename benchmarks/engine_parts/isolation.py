@@ -7,7 +7,7 @@ is suspended by an operator. Alternating rounds, medians; the rate is that from 
 
 Bad and healthy mails stand mixed on the belt, in the same lanes' queues but for the suspended provider, which has its
 own. The belt is filled before the dispatcher starts, so no renderer takes part; what the dispatcher puts off is
-published again when its time has come, which is what the feeder and a renderer do. So the ratio is the dispatcher's own.
+published again when its time has come, as the feeder and a renderer do. So the ratio is the dispatcher's own.
 A dead address is a listening socket with a full backlog: Linux drops further SYNs, and connecting hangs until its
 timeout.
 """
@@ -75,7 +75,7 @@ def scenery() -> Scenery:
 
 def measure(servers: Servers, *, short: bool) -> tuple[dict[str, Any], list[Goal]]:
     """Measure all troubles, round by round."""
-    rounds, mails = (1, 5_000) if short else (3, 14_000)
+    rounds, mails = (1, 5_000) if short else (3, 12_000)
     rates: dict[str, list[float]] = {trouble.name: [] for trouble in TROUBLES}
     for number in range(rounds):
         for trouble in TROUBLES:

@@ -1,11 +1,11 @@
 """An MX that answers as if it were far away, and counts: ``python -m benchmarks.engine_parts.sink --config FILE``.
 
 Each reply leaves ``latency_s`` after its command arrived, in order, also where commands came in one write (PIPELINING):
-what a network with that round trip does to a client that is next door. Replies leave at most some 2 ms late, never early.
-The configuration is JSON: ``{"listeners": [{"name": "mx0", "address": "127.0.1.1", "latency_s": 0.15}], "dead":
-["127.0.1.9"], "watched": "tx-"}``. All listen on one port, which is printed as a JSON line when the
-process is ready, beside the port of ``watching``: a line written there is answered by the counts so far, as JSON. A dead
-address has a listening socket whose backlog is full, so that its SYNs are dropped and connecting hangs.
+what a network with that round trip does to a client next door. Replies leave at most some 2 ms late, never early. The
+configuration is JSON: ``{"listeners": [{"name": "mx0", "address": "127.0.1.1", "latency_s": 0.15}], "dead":
+["127.0.1.9"], "watched": "tx-"}``. All listen on one port, which is printed as a JSON line when the process is ready,
+beside the port of ``watching``: a line written there is answered by the counts so far, as JSON. A dead address has a
+listening socket whose backlog is full: its SYNs are dropped, and connecting hangs.
 Everything is accepted. Units: seconds of the machine's monotonic clock, which all processes share.
 """
 
@@ -224,7 +224,8 @@ async def serve(config: dict[str, Any]) -> None:
         loop.add_signal_handler(number, stop.set)
     book = Book(str(config.get("watched", "")).encode())
     lines: dict[float, DelayLine] = {}
-    port, kept = 0, []
+    port = 0
+    kept: list[object] = []
     for listener in config["listeners"]:
         latency_s = float(listener["latency_s"])
         line = lines.setdefault(latency_s, DelayLine(loop, latency_s))

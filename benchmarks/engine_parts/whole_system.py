@@ -5,7 +5,7 @@ signature; receivers are 40 domains on 8 hosts, 150 ms a reply, and the same for
 
 Transactional: test sends by ``POST /v1/campaigns/{id}/test``, one by one at random moments; measured from the answer
 that accepts one to its first MAIL at the sink. Small beside large: from the launch of a campaign of 1,000 until the
-ledger has all of it as accepted, alone and while the large one runs; medians.
+ledger has all of it as accepted, alone and launched while the large one runs; medians.
 Units: milliseconds for transactional mail, seconds for campaigns.
 """
 
@@ -53,7 +53,7 @@ class World:
     pool: Pool
     watch: SinkWatch
     client: httpx.AsyncClient
-    api_key_of: Seeded  # the tenant that the client acts for
+    tests: Seeded  # the campaign whose test mails are sent, of the tenant that the client acts for
 
     async def seed(self, addresses: list[str], slug: str) -> Seeded:
         """Make a draft campaign with a signing key."""
@@ -98,7 +98,7 @@ def measure_small(servers: Servers, *, short: bool) -> tuple[dict[str, Any], lis
 
 
 async def _transactional(place: Stage, *, short: bool) -> dict[str, Any]:
-    bulk, idle, longest_s = (20_000, 40, 20.0) if short else (100_000, 150, 75.0)
+    bulk, idle, longest_s = (20_000, 40, 20.0) if short else (100_000, 100, 60.0)
     async with _running(place) as world:
         large = await world.seed(people(bulk), "large")
         stopping = asyncio.Event()
@@ -108,7 +108,10 @@ async def _transactional(place: Stage, *, short: bool) -> dict[str, Any]:
         say(f"transactional: beside a campaign of {bulk}")
         await eventually(lambda: world.accepted(large), lambda n: n > 0, timeout_s=60)
         sending = asyncio.create_task(_one_by_one(world, "busy", stopping, most=10_000))
-        while (accepted := await world.accepted(large)) < bulk and time.monotonic() - launched_s < longest_s:
+        while True:
+            accepted = await world.accepted(large)
+            if accepted == bulk or time.monotonic() - launched_s > longest_s:
+                break
             await asyncio.sleep(1)
         elapsed_s = time.monotonic() - launched_s
         stopping.set()
@@ -126,7 +129,7 @@ async def _one_by_one(world: World, name: str, stopping: asyncio.Event, *, most:
     answers: dict[str, float] = {}
 
     async def one(address: str) -> None:
-        path = f"/v1/campaigns/{world.api_key_of.campaign_id}/test"
+        path = f"/v1/campaigns/{world.tests.campaign_id}/test"
         answer = await world.client.post(path, json={"to": [address], "variables": ATTRIBUTES})
         answer.raise_for_status()
         answers[address] = time.monotonic()
@@ -162,20 +165,20 @@ async def _small(place: Stage, *, short: bool) -> dict[str, Any]:
         say(f"small_beside_large: alone {alone}")
         await world.launch(large)
         await eventually(lambda: world.accepted(large), lambda n: n > bulk // 20, timeout_s=60)
-        beside, progress = [], []
+        beside: list[float] = []
+        progress: list[int] = []
         for _ in range(times):
+            if progress and progress[-1] >= bulk:
+                break
             beside.append(await _completion(world, smalls.pop()))
             progress.append(await world.accepted(large))
             say(f"small_beside_large: {beside[-1]} s beside, {progress[-1]} of {bulk} accepted meanwhile")
-    if progress[0] >= bulk:
-        raise SystemExit("the large campaign was over before the small one: nothing was measured")
-    counted = [s for s, done in zip(beside, progress, strict=True) if done < bulk]
-    alone_s, beside_s = statistics.median(alone), statistics.median(counted)
+    alone_s, beside_s = statistics.median(alone), statistics.median(beside)
     return {
         "recipients": {"small": SMALL, "large": bulk},
         "alone": alone,
-        "beside": counted,
-        "large_accepted_then": progress,
+        "beside": beside,
+        "large_accepted_at_the_end": progress,
         "alone_s": alone_s,
         "beside_s": beside_s,
         "ratio": round(beside_s / alone_s, 2),
@@ -238,7 +241,7 @@ async def _seed(place: Stage, addresses: list[str], slug: str) -> Seeded:
     await connection.execute(
         "UPDATE contacts SET attributes = $2::jsonb WHERE tenant_id = $1", seeded.tenant_id, json.dumps(ATTRIBUTES)
     )
-    secret = TokenSettings(token_secret=place.system.environment["HAYABIN_MASTER_KEY"]).token_secret  # type: ignore[arg-type]
+    secret = TokenSettings(token_secret=place.system.environment["HAYABIN_MASTER_KEY"]).token_secret
     key = new_dkim_key("rsa-sha256")
     sealed = seal(secret_bytes(secret), seeded.tenant_id, f"dkim:{slug}.example:rsa", key.private_der)
     await connection.execute(

@@ -37,7 +37,8 @@ SMTP_SECONDS = Histogram(
 )
 SMTP_CONNECTIONS = Gauge("hayabin_smtp_connections", "Open SMTP connections", ["provider"])
 LANE_POSTPONED = Counter("hayabin_lane_postponed_messages", "Rows given back unattempted, by reason", ["reason"])
-REPLY_RULES = Counter("hayabin_reply_rules", "Replies that a rule of the policy acted on", ["provider", "rule"])
+REPLY_RULES = Counter("hayabin_reply_rules", "Replies that a rule of the policy matched", ["provider", "rule"])
+SOURCE_IPS = Gauge("hayabin_source_ips", "Source IPs that this dispatcher is to use, by state", ["state"])
 TAKEN_OVER = Gauge("hayabin_taken_over_messages", "Mails in hand for slow destinations, apart from their batches")
 TLS_SESSIONS = Counter("hayabin_tls_sessions", "Connections by what TLS came to", ["provider", "policy", "result"])
 

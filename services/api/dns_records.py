@@ -13,6 +13,7 @@ import dns.exception
 import dns.nameserver
 import dns.resolver
 
+from hayabin.domain.server_address import server_address
 from services.api.dkim_keys import record
 from services.api.problems import Problem
 from services.api.settings import ApiSettings
@@ -64,9 +65,6 @@ def _resolver(servers_text: str) -> dns.asyncresolver.Resolver:
     servers = [part.strip() for part in servers_text.split(",") if part.strip()]
     resolver = dns.asyncresolver.Resolver(configure=not servers)
     if servers:
-        resolver.nameservers = [
-            dns.nameserver.Do53Nameserver(host, int(port or 53))
-            for host, _, port in (server.partition(":") for server in servers)
-        ]
+        resolver.nameservers = [dns.nameserver.Do53Nameserver(*server_address(server, 53)) for server in servers]
     resolver.lifetime = LIFETIME_S
     return resolver

@@ -29,7 +29,7 @@ from services.dispatcher.settings import Source
 from services.dispatcher.smtp_parameters import Peer, SmtpTimeouts
 from services.dispatcher.smtp_session import SmtpSession
 from services.dispatcher.spans import transaction_span
-from services.dispatcher.tls_plan import HostRefused
+from services.dispatcher.tls_plan import HostRefused, PlanName, TlsPlan
 
 if TYPE_CHECKING:
     from services.dispatcher.destination import Destination
@@ -110,36 +110,38 @@ class Carrier:
                 if (":" in address) is not (":" in self._source.ip):
                     continue
                 try:
-                    return await open_session(await self._target(host, address))
+                    plan = await self._plan(host)
                 except HostRefused as failure:
-                    refusal = Refusal(SmtpPhase.STARTTLS, failure.verdict, failure.reply, failure.detail)
+                    peer = self._peer(host, address, failure.plan, failure.result)
+                    refusal = Refusal(SmtpPhase.STARTTLS, failure.verdict, failure.reply, failure.detail, peer)
                     break
+                try:
+                    return await open_session(self._target(host, address, plan))
                 except ConnectFailure as failure:
-                    judged = complaints.take(
-                        failure.reply, failure.phase, failure.verdict, self.lane, self._around.control.suspensions
-                    )
-                    refusal = Refusal(
-                        failure.phase,
-                        judged.verdict,
-                        failure.reply,
-                        failure.detail,
-                        self._peer_of(host, address, failure),
-                        failure.lines,
-                        soon=judged.other_ip and self._destination.open_by_another(self.lane),
-                    )
-                    get_logger().info(
-                        "connect_failed", mx=host.name, source_ip=self._source.ip, detail=str(failure)[:200]
-                    )
+                    refusal = self._refused(self._peer(host, address, plan.name, failure.tls_result), failure)
         self._destination.not_reached(self.lane, self._source, refusal)
         return None
 
-    def _peer_of(self, host: MxHost, address: str, failure: ConnectFailure) -> Peer:
-        return Peer(
-            host.name, address, self._around.smtp_port, self._source.ip, None, tls_result=failure.tls_result or ""
+    def _refused(self, peer: Peer, failure: ConnectFailure) -> Refusal:
+        """Let the lane hear of a failure, and give what it means for the mails that wait."""
+        judged = complaints.take(
+            failure.reply, failure.phase, failure.verdict, self.lane, self._around.control.suspensions
+        )
+        get_logger().info("connect_failed", mx=peer.host, source_ip=self._source.ip, detail=str(failure)[:200])
+        soon = judged.other_ip and self._destination.open_by_another(self.lane)
+        return Refusal(failure.phase, judged.verdict, failure.reply, failure.detail, peer, failure.lines, soon=soon)
+
+    def _peer(self, host: MxHost, address: str, plan: PlanName, result: str) -> Peer:
+        return Peer(host.name, address, self._around.smtp_port, self._source.ip, None, plan.value, result)
+
+    async def _plan(self, host: MxHost) -> TlsPlan:
+        destination = self._destination
+        return await self._around.planner.plan(
+            host, self._policy.tls, destination.sts, domain=destination.route.domain, provider=destination.provider
         )
 
-    async def _target(self, host: MxHost, address: str) -> Target:
-        policy, destination = self._policy, self._destination
+    def _target(self, host: MxHost, address: str, plan: TlsPlan) -> Target:
+        policy = self._policy
         return Target(
             host=host.name,
             address=address,
@@ -147,10 +149,8 @@ class Carrier:
             ehlo_name=self._source.ehlo_name,
             source_ip=self._source.ip,
             proxy=self._source.proxy,
-            plan=await self._around.planner.plan(
-                host, policy.tls, destination.sts, domain=destination.route.domain, provider=destination.provider
-            ),
-            provider=destination.provider,
+            plan=plan,
+            provider=self._destination.provider,
             connect_timeout_s=policy.connect_timeout_s,
             timeouts=SmtpTimeouts(
                 greeting_s=policy.greeting_timeout_s,

@@ -32,7 +32,7 @@ def take(reply: Reply | None, phase: SmtpPhase, verdict: Verdict, lane: Lane, su
     rule = None if reply is None else first_match(lane.policy.rules, reply, phase)
     if rule is None:
         return Judgement(verdict)
-    REPLY_RULES.labels(lane.policy.provider, rule.name).inc()
+    REPLY_RULES.labels(lane.provider, rule.name).inc()
     get_logger().info("reply_rule", rule=rule.name, lane=lane.key, source_ip=lane.source_ip, reply=str(reply)[:200])
     _act(rule, lane, suspensions)
     return Judgement(_judged(rule, verdict), rule.other_ip)

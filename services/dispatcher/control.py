@@ -8,7 +8,7 @@ Fails: a database that is away leaves everything as it was last read.
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -102,16 +102,20 @@ class Control:
         gained = bool(elsewhere - self._elsewhere) and self._seen.warmups != ""
         self._elsewhere = elsewhere
         self._closed_elsewhere = frozenset((ip, lane) for ip, lane in json.loads(row["closed_elsewhere"]))
-        lifted = self._take_suspensions(json.loads(row["suspensions"]))
-        await self._take_policies(row["policies"])
+        due = self._take_suspensions(json.loads(row["suspensions"]))
+        changed = await self._take_policies(row["policies"])
         replanned = self._take_warmups(row["warmups"])
         gained |= self._take_sources(frozenset(json.loads(row["removed"])))
-        if lifted or replanned or gained:
-            words = ["suspended:%"] * (lifted or gained) + ["capped:%"] * (replanned or gained)
+        if changed or replanned or gained:
+            due += ["capped:%", "quiet:%"]
+        if gained:
+            due.append("suspended:%")
+        if due:
             async with self.database.acquire() as connection:
-                await ledger.hasten(connection, words)
+                await ledger.hasten(connection, due)
 
-    def _take_suspensions(self, rows: Sequence[dict[str, Any]]) -> bool:
+    def _take_suspensions(self, rows: Sequence[dict[str, Any]]) -> list[str]:
+        """Give the patterns of reasons that rows wait for in vain: what was lifted, or ends earlier than it said."""
         read = frozenset(
             Suspension(
                 row["pool"],
@@ -123,20 +127,27 @@ class Control:
             )
             for row in rows
         )
-        gone = {s.target for s in self._seen.suspensions if s.holds(datetime.now(UTC))} - {s.target for s in read}
+        now = datetime.now(UTC)
+        ends = {suspension.target: suspension.until for suspension in read}
+        lifted = {
+            suspension.provider or "%"
+            for suspension in self._seen.suspensions
+            if suspension.holds(now) and _ends_sooner(suspension, ends)
+        }
         self._seen.suspensions = read
         self.suspensions.read(read)
-        return bool(gone)
+        return [f"suspended:{provider}" for provider in sorted(lifted)]
 
-    async def _take_policies(self, text: str) -> None:
+    async def _take_policies(self, text: str) -> bool:
         if text == self._seen.policies:
-            return
-        self._seen.policies = text
+            return False
+        first, self._seen.policies = not self._seen.policies, text
         self.policies = self.shipped.with_overrides(json.loads(text))
         for problem in self.policies.problems:
             get_logger().error("policy_override_refused", problem=problem)
         self.generation += 1
         await report_policies(self.database, self.pool, self.policies)
+        return not first
 
     def _take_warmups(self, text: str) -> bool:
         if text == self._seen.warmups:
@@ -184,6 +195,13 @@ class Control:
             (ip, lane) not in self._closed_elsewhere and self.suspensions.of(ip, lane, now) is None
             for ip in self._elsewhere
         )
+
+
+def _ends_sooner(before: Suspension, ends: Mapping[Any, datetime | None]) -> bool:
+    if before.target not in ends:
+        return True
+    until = ends[before.target]
+    return until is not None and (before.until is None or until < before.until)
 
 
 def _lower(one: int | None, other: int | None) -> int | None:

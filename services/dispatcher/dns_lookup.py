@@ -8,7 +8,6 @@ every step of the chain.
 Fails with ``DnsUnavailable`` (ask again later) and ``NoSuchName``.
 """
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +20,8 @@ import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 from dns.rdata import Rdata
+
+from hayabin.domain.server_address import server_address
 
 LONGEST_CHAIN: Final = 8
 _DEFAULT_PORT: Final = 53
@@ -128,13 +129,4 @@ def _nxdomain_ttl(error: dns.resolver.NXDOMAIN) -> float:
 
 
 def _nameserver(server: str) -> dns.nameserver.Nameserver:
-    host, port = server, _DEFAULT_PORT
-    if server.startswith("["):
-        host, bracket, rest = server[1:].partition("]")
-        if not bracket:
-            raise ValueError(f"{server!r} is no address of a server")
-        port = int(rest.removeprefix(":")) if rest else _DEFAULT_PORT
-    elif server.count(":") == 1:
-        host, _, number = server.partition(":")
-        port = int(number)
-    return dns.nameserver.Do53Nameserver(str(ipaddress.ip_address(host)), port)
+    return dns.nameserver.Do53Nameserver(*server_address(server, _DEFAULT_PORT))

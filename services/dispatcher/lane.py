@@ -92,6 +92,11 @@ class Lane:
         self._set_pace()
 
     @property
+    def provider(self) -> str:
+        """The provider, as metrics name it."""
+        return "other" if self.key.startswith("mx:") else self.key
+
+    @property
     def limit_per_s(self) -> float | None:
         """The lowest of the rates that hold now, as messages a second; None if there is none."""
         policy = self.policy

@@ -67,7 +67,7 @@ async def serve(process: Process, settings: DispatcherSettings) -> None:
         await around.control.read()
         process.ready("broker", broker.healthy)
         process.ready("database", lambda: database.pool.fetchval("SELECT true"))
-        process.ready("source_ips", _holds(lambda: bool(around.control.sources)))
+        process.ready("source_ips", _holds(lambda: bool(proofs.proven())))
         consumption = Consumption(
             broker,
             around.control,

@@ -15,6 +15,7 @@ from typing import Final
 from hayabin.database.engine import Pool
 from hayabin.database.instances import DEAD_AFTER_S
 from hayabin.telemetry.logging import get_logger
+from hayabin.telemetry.metrics import SOURCE_IPS
 from services.dispatcher.gate import DATABASE_AWAY
 from services.dispatcher.settings import Source
 from services.dispatcher.sources import Probe, SourceUnavailable, announce, prove, prove_bind
@@ -97,6 +98,8 @@ class Proofs:
         for source, problem in zip(added, problems, strict=True):
             if problem is not None:
                 await self.database.execute(_LEAVE_SQL, self.pool, source.ip, self.instance, problem)
+        SOURCE_IPS.labels("proven").set(len(self._good))
+        SOURCE_IPS.labels("unavailable").set(len(self.own) + len(added) - len(self._good))
         await announce(self.database, self.pool, self.proven(), self.instance)
 
     async def _prove(self, source: Source) -> str | None:

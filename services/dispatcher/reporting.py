@@ -28,14 +28,14 @@ SOON_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where an attempt went; ``peer`` where a connection stood."""
+    """Where an attempt went; ``peer`` where a connection stood, ``tried`` where none came about."""
 
     provider: str
     source_ip: str | None = None
     mx: str | None = None
     address: str | None = None
     peer: Peer | None = None
-    tls_result: str = ""
+    tried: Peer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Reporter:
         reply = refusal.reply or Reply(0, None, refusal.detail)
         said = None
         if refusal.peer is not None:
-            way = replace(way, mx=refusal.peer.host, address=refusal.peer.address, tls_result=refusal.peer.tls_result)
+            way = replace(way, mx=refusal.peer.host, address=refusal.peer.address, tried=refusal.peer)
             said = partial(transcript_of_failure, refusal.peer, refusal.lines, refusal.detail)
         self._put(job, way, _outcome(job, way, fate, refusal.phase, reply), said, suppress=refusal.verdict.suppress)
 
@@ -106,7 +106,7 @@ class Reporter:
 def _outcome(
     job: Job, way: Way, fate: _Fate, phase: SmtpPhase, reply: Reply | None, duration_ms: int | None = None
 ) -> Outcome:
-    peer = way.peer
+    peer, plan = way.peer, way.peer or way.tried
     return Outcome(
         message_id=job.message_id,
         attempt=job.attempt + 1,
@@ -124,8 +124,8 @@ def _outcome(
         duration_ms=duration_ms,
         address=way.address,
         tls_version=None if peer is None else peer.tls,
-        tls_policy=None if peer is None else peer.tls_policy or None,
-        tls_result=(way.tls_result if peer is None else peer.tls_result) or None,
+        tls_policy=None if plan is None else plan.tls_policy or None,
+        tls_result=None if plan is None else plan.tls_result or None,
     )
 
 

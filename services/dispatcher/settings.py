@@ -38,7 +38,7 @@ class OutwardSettings(Fragment):
     socks5_proxies: SecretStr = SecretStr("")
     """``ip=socks5://user:password@host:port`` pairs, separated by commas: source IPs that a proxy owns, not we."""
     dnssec: bool = False
-    """The DNS servers validate and are reached safely, so their AD bit is believed: needed for DANE (RFC 7672 §1.3)."""
+    """The DNS servers validate and are reached safely, so their AD bit is believed: DANE needs it (RFC 7672 §2.1.3)."""
     mta_sts: bool = True
     """Keep to the MTA-STS policies of recipients' domains (RFC 8461)."""
     mta_sts_port: int = Field(default=443, ge=1, le=65535)
@@ -114,7 +114,7 @@ class DispatcherSettings(OutwardSettings, DatabaseSettings, BrokerSettings, Proc
     """``host:port`` of mail servers, separated by commas: each source IP must be greeted by one of them to be used."""
     egress_timeout_s: float = Field(default=10, gt=0)
     """How long such a greeting may take."""
-    transcript_days: int = Field(default=7, ge=0)
+    transcript_days: int = Field(default=7, ge=0, le=3650)
     """Days for which the SMTP transcript of each attempt is kept; 0: none is written."""
 
     @model_validator(mode="after")

@@ -99,10 +99,11 @@ OPPORTUNISTIC: Final = TlsPlan(PlanName.OPPORTUNISTIC, TlsMode.OPPORTUNISTIC)
 class HostRefused(Exception):
     """The host may not be used now; nothing was sent. ``reply`` is what to show."""
 
-    def __init__(self, host: str, result: TlsResult, detail: str) -> None:
-        """Keep which host, and why."""
+    def __init__(self, host: str, plan: PlanName, result: TlsResult, detail: str) -> None:
+        """Keep which host, by which rule, and why."""
         super().__init__(f"{host}: {detail}")
         self.host = host
+        self.plan = plan
         self.result = result
         self.detail = detail
         self.reply = Reply(451, "4.7.5", f"{detail} (nothing was sent)")
@@ -175,4 +176,4 @@ class TlsPlanner:
 
 def _refused(plan: PlanName, provider: str, host: MxHost, result: TlsResult, detail: str) -> HostRefused:
     TLS_SESSIONS.labels(provider, plan, result).inc()
-    return HostRefused(host.name, result, detail)
+    return HostRefused(host.name, plan, result, detail)

@@ -81,7 +81,7 @@ async def remove(
     """Remove a pool: within 2 seconds nothing begins from its source IPs, and no campaign can choose it.
 
     Campaigns that may still send (drafts, scheduled, sending, paused) need another pool: `move_to`. Their mail that is
-    on the way already is rendered again for that pool, within five minutes.
+    on the way already is rendered again for that pool, within half a minute.
     """
     if move_to == pool:
         raise refused("query:move_to", "another pool than the one that is removed")
@@ -104,8 +104,8 @@ async def remove(
 async def add_source(db: Db, _who: PlatformAdmin, pool: str, form: SourceForm) -> dict[str, Any]:
     """Add a source IP to a pool, or take one back that was removed.
 
-    A dispatcher of the pool that can bind the address (or reach out through its proxy) takes it within seconds; until
-    then it is `waiting`.
+    A dispatcher of the pool whose machine has the address takes it within seconds; until then it is `waiting`. An address
+    that a SOCKS5 proxy owns is given to its dispatcher by the settings, not here.
     """
     address = source_ip_of(form.address, "#/address")
     ehlo_name = host_name_of(form.ehlo_name, "#/ehlo_name")
