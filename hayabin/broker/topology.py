@@ -8,7 +8,7 @@ Fails: a queue that exists with other arguments is refused by the broker at decl
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hayabin.domain.campaign import MessageClass
+from hayabin.domain.campaign import RenderBelt
 from hayabin.domain.lane import lanes
 
 RENDER = "hayabin.render"
@@ -35,9 +35,9 @@ class Queue:
     routing_key: str
 
 
-def render_queue(message_class: str) -> str:
-    """Queue of the chunks of a class."""
-    return f"render.{message_class}"
+def render_queue(belt: str) -> str:
+    """Queue of the chunks of a ``RenderBelt``."""
+    return f"render.{belt}"
 
 
 def dispatch_queue(pool: str, lane: str) -> str:
@@ -54,7 +54,7 @@ def shared_queues() -> list[Queue]:
     """What every installation has."""
     kinds = (EVENTS_DELIVERY, EVENTS_ENGAGEMENT, EVENTS_BOUNCE)
     return [
-        *(Queue(render_queue(c), RENDER, c) for c in MessageClass),
+        *(Queue(render_queue(belt), RENDER, belt) for belt in RenderBelt),
         *(Queue(events_queue(kind), EVENTS, kind) for kind in kinds),
         Queue(PARKED_QUEUE, DEAD, PARKED_QUEUE),
     ]

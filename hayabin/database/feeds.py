@@ -15,6 +15,7 @@ from hayabin.contracts.codec import encode
 from hayabin.contracts.render_pb2 import RenderChunk
 from hayabin.database.engine import Connection
 from hayabin.database.outbox import OutboxRow, enqueue_many
+from hayabin.domain.campaign import RenderBelt
 
 CHUNK_ROWS = 500
 LEASE_S = 300
@@ -50,8 +51,10 @@ class FeedTarget:
     launched_at: datetime
 
 
-async def put(connection: Connection, target: FeedTarget, attempt: int, ids: Sequence[int]) -> None:
-    """Feed rows, in chunks of ``CHUNK_ROWS``, within the caller's transaction."""
+async def put(
+    connection: Connection, target: FeedTarget, attempt: int, ids: Sequence[int], belt: RenderBelt | None = None
+) -> None:
+    """Feed rows, in chunks of ``CHUNK_ROWS``, within the caller's transaction; by the belt of their class if None."""
     if not ids:
         return
     lease_expires_at = datetime.now(UTC) + timedelta(seconds=LEASE_S)
@@ -74,11 +77,13 @@ async def put(connection: Connection, target: FeedTarget, attempt: int, ids: Seq
             lease_expires_ms=int(lease_expires_at.timestamp() * 1000),
             launched_ms=int(target.launched_at.timestamp() * 1000),
         )
-        rows.append(OutboxRow(_RENDER_EXCHANGE, target.message_class, encode(message), headers))
+        rows.append(OutboxRow(_RENDER_EXCHANGE, belt or target.message_class, encode(message), headers))
     await enqueue_many(connection, rows)
 
 
-async def feed_first(connection: Connection, target: FeedTarget, fed_through_id: int, limit: int) -> int:
+async def feed_first(
+    connection: Connection, target: FeedTarget, fed_through_id: int, limit: int, belt: RenderBelt | None = None
+) -> int:
     """Feed up to ``limit`` rows that were never fed, and move the campaign's cursor; the campaign's row must be locked.
 
     Returns: how many were fed; 0 when the cursor is at the end of the audience.
@@ -92,7 +97,7 @@ async def feed_first(connection: Connection, target: FeedTarget, fed_through_id:
     )
     if not rows:
         return 0
-    await put(connection, target, 0, [row["id"] for row in rows if row["waiting"]])
+    await put(connection, target, 0, [row["id"] for row in rows if row["waiting"]], belt)
     await connection.execute(
         "UPDATE campaigns SET fed_through_id = $2 WHERE id = $1", target.campaign_id, rows[-1]["id"]
     )

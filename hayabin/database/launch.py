@@ -14,7 +14,7 @@ import orjson
 from hayabin.database import counters
 from hayabin.database.engine import Connection
 from hayabin.database.feeds import FeedTarget, end_leases, feed_first
-from hayabin.domain.campaign import CampaignState, IllegalTransition, require_transition
+from hayabin.domain.campaign import CampaignState, IllegalTransition, MessageClass, RenderBelt, require_transition
 
 FIRST_FEED_ROWS = 1000
 
@@ -163,5 +163,6 @@ async def _started(connection: Connection, campaign: Any, filled: LaunchResult, 
     if filled.suppressed:
         await counters.add(connection, campaign["id"], {"suppressed": filled.suppressed})
     target = FeedTarget(campaign["id"], campaign["tenant_id"], campaign["class"], traceparent, launched_at)
-    await feed_first(connection, target, 0, FIRST_FEED_ROWS)
+    first = RenderBelt.FIRST if campaign["class"] == MessageClass.BULK else RenderBelt.TRANSACTIONAL
+    await feed_first(connection, target, 0, FIRST_FEED_ROWS, first)
     return filled

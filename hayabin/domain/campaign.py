@@ -26,6 +26,14 @@ class MessageClass(StrEnum):
     TRANSACTIONAL = "transactional"
 
 
+class RenderBelt(StrEnum):
+    """The ways to the renderers; each has a thread of its own in each of them, so none waits behind another."""
+
+    BULK = "bulk"
+    FIRST = "first"  # the first chunks of each bulk campaign, so that it begins at once and a small one is soon through
+    TRANSACTIONAL = "transactional"
+
+
 class MergePolicy(StrEnum):
     """What happens to a recipient for whom a merge field has no value."""
 

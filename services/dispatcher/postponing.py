@@ -19,9 +19,11 @@ from services.dispatcher.outcomes import OutcomeWriter, Postponement
 from services.dispatcher.rates import NS
 
 SOON_S: Final = 1.0
-SHORT_AHEAD_S: Final = 60.0
+SHORT_AHEAD_S: Final = 20.0
 LONGEST_AHEAD_S: Final = 900.0
 _SLOWEST_PER_S: Final = 0.2
+_GROWTH: Final = 2
+"""A lane whose connections still grow will take so many times more than it does now."""
 
 BUSY: Final = Closed(LaneState.OPEN, "busy", None)
 """Why mails are put off for which an open lane has no room."""
@@ -42,7 +44,8 @@ class Postponing:
             return
         word = _WORDS.get(why.state, why.state.value)
         earliest_s, ahead_s = self._when(why, lanes)
-        rate_per_s = max(_SLOWEST_PER_S, rate_per_s)
+        growing = why.state is LaneState.OPEN and ahead_s == SHORT_AHEAD_S
+        rate_per_s = max(_SLOWEST_PER_S, rate_per_s * (_GROWTH if growing else 1))
         LANE_POSTPONED.labels(word).inc(len(jobs))
         for job in jobs:
             until = datetime.fromtimestamp(self._horizon.next(earliest_s, rate_per_s, ahead_s), UTC)

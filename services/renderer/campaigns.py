@@ -5,6 +5,7 @@ Promises: loaded once and kept for ``KEEP_S`` (a launched campaign's content is 
 Fails: ``PoisonMessage`` for a campaign that does not exist or whose content is unreadable; database errors as they are.
 """
 
+import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -49,13 +50,14 @@ class Campaign:
     writer: MailWriter
     template: CompiledTemplate
     fuel: int
-    _renderer: list[Renderer] = field(default_factory=list)
+    _renderers: dict[int, Renderer] = field(default_factory=dict)  # by thread
 
     def renderer(self) -> Renderer:
-        """The parsed template; made by the one thread that renders, and used by no other."""
-        if not self._renderer:
-            self._renderer.append(Renderer(self.template, fuel=self.fuel))
-        return self._renderer[0]
+        """The parsed template; made by the thread that asks, and used by no other."""
+        thread = threading.get_ident()
+        if thread not in self._renderers:
+            self._renderers[thread] = Renderer(self.template, fuel=self.fuel)
+        return self._renderers[thread]
 
 
 class Campaigns:

@@ -10,7 +10,7 @@ from hayabin.broker import connect
 from hayabin.broker.consumer import handle
 from hayabin.broker.topology import render_queue
 from hayabin.database.engine import Database
-from hayabin.domain.campaign import MessageClass
+from hayabin.domain.campaign import RenderBelt
 from hayabin.lifecycle import Process, run
 from hayabin.settings import secret_bytes, token_ring
 from hayabin.telemetry.logging import get_logger
@@ -53,7 +53,7 @@ async def serve(process: Process, settings: RendererSettings) -> None:
         process.ready("broker", broker.healthy)
         process.ready("database", lambda: database.pool.fetchval("SELECT true"))
         subscriptions = [
-            await broker.consume(render_queue(c), counted, prefetch=settings.render_prefetch) for c in MessageClass
+            await broker.consume(render_queue(belt), counted, prefetch=settings.render_prefetch) for belt in RenderBelt
         ]
         get_logger().info("renderer_started")
         await process.stopping.wait()
@@ -61,7 +61,7 @@ async def serve(process: Process, settings: RendererSettings) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(process.drain_timeout_s - 1):
                 await idle.wait()
-        worker.thread.shutdown(wait=False, cancel_futures=True)
+        worker.shut_down()
 
 
 def main() -> None:

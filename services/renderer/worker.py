@@ -1,8 +1,8 @@
 """The renderer's work: a chunk of ledger ids in, batches of signed mail out.
 
 Promises: a chunk is acknowledged when each of its mails is confirmed on the dispatch belt or failed in the ledger with
-its reason; the event loop goes on while a chunk is rendered (one thread renders); the same chunk gives the same mails
-but for the date.
+its reason; the event loop goes on while a chunk is rendered (a thread for each queue, so that none waits for another);
+the same chunk gives the same mails but for the date.
 Fails: ``PoisonMessage`` for what cannot be decoded or names no campaign (parked); ``PublishFailed`` puts the chunk
 back, and the gate makes doubles harmless.
 """
@@ -68,7 +68,7 @@ class Worker:
     ring: TokenRing
     names: Names
     declared: set[str] = field(default_factory=set)
-    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "render"))
+    threads: dict[str, ThreadPoolExecutor] = field(default_factory=dict)  # one for each queue
 
     async def handle(self, delivery: Delivery) -> None:
         """Render a chunk and publish its batches; see the module for what it raises."""
@@ -93,11 +93,21 @@ class Worker:
             work = ChunkWork(self, chunk, campaign, known, headers)
             loop = asyncio.get_running_loop()
             with RENDER_SECONDS.time():
-                rendered = await loop.run_in_executor(self.thread, work.run, rows)
+                rendered = await loop.run_in_executor(self._thread(delivery.queue), work.run, rows)
             if rendered.failures:
                 await record_failures(self.pool, campaign.tenant_id, campaign.id, campaign.policy, rendered.failures)
             await self.broker.publish(rendered.outgoing)
         RENDERED.inc(rendered.mails)
+
+    def _thread(self, queue: str) -> ThreadPoolExecutor:
+        if queue not in self.threads:
+            self.threads[queue] = ThreadPoolExecutor(1, queue)
+        return self.threads[queue]
+
+    def shut_down(self) -> None:
+        """End the threads; what is being rendered is not waited for."""
+        for thread in self.threads.values():
+            thread.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(slots=True)

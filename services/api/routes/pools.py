@@ -104,8 +104,8 @@ async def remove(
 async def add_source(db: Db, _who: PlatformAdmin, pool: str, form: SourceForm) -> dict[str, Any]:
     """Add a source IP to a pool, or take one back that was removed.
 
-    A dispatcher of the pool whose machine has the address takes it within seconds; until then it is `waiting`. An address
-    that a SOCKS5 proxy owns is given to its dispatcher by the settings, not here.
+    A dispatcher of the pool whose machine has the address takes it within seconds; until then it is `waiting`. An
+    address that a SOCKS5 proxy owns is given to its dispatcher by the settings, not here.
     """
     address = source_ip_of(form.address, "#/address")
     ehlo_name = host_name_of(form.ehlo_name, "#/ehlo_name")

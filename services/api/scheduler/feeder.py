@@ -1,7 +1,8 @@
 """The feeder: keeps the belt short and fair.
 
 Promises: one replica feeds at a time (advisory lock); a campaign is fed only while the belt of its class and pool is
-under the high-water mark; retries and first attempts have half of the room each while there are both; every running
+under the high-water mark and holds no more than it takes away in ``BELT_S``, so that who comes later waits
+no longer; retries and first attempts have half of the room each while there are both; every running
 campaign gets the same share of a turn, so a small one is not starved by a large one; transactional and bulk have
 separate marks.
 Fails: a broker that cannot say its depth stops feeding (nothing is lost: rows stay due).
@@ -9,6 +10,7 @@ Fails: a broker that cannot say its depth stops feeding (nothing is lost: rows s
 
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +25,43 @@ from services.api.scheduler.belt_depths import BeltDepths
 
 FEEDER_LOCK = 7246001
 MAILS_PER_BATCH = 50  # what a renderer puts into a MailBatch at the most
+BELT_S = 3.0
+TEMPO_S = 2.0
+LEAST_ON_BELT = 4 * CHUNK_ROWS
 
 _RUNNING_SQL = """
 SELECT id, tenant_id, class, pool, traceparent, launched_at, fed_through_id FROM campaigns c
 WHERE state = 'sending' AND class = $1
   AND EXISTS (SELECT 1 FROM messages m WHERE m.campaign_id = c.id AND m.id > c.fed_through_id)
 ORDER BY id FOR UPDATE SKIP LOCKED"""
+
+
+@dataclass(slots=True)
+class BeltTempo:
+    """How much the belt of a class may hold: what it takes away in ``BELT_S``, so that nobody waits long behind others.
+
+    Units: mails, seconds.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    per_s: float = 0.0  # moving average of what was taken away
+    _held: int = 0
+    _fed: int = 0
+    _seen_s: float | None = None
+
+    def fed(self, mails: int) -> None:
+        """Take note of what was put on the belt since it was looked at."""
+        self._fed += mails
+
+    def most(self, held: int) -> int:
+        """Give how much the belt may hold, of which it holds so much now."""
+        now_s = self.clock()
+        if self._seen_s is not None and now_s > self._seen_s:
+            span_s = now_s - self._seen_s
+            taken = max(0, self._held + self._fed - held) / span_s
+            self.per_s += min(1.0, span_s / TEMPO_S) * (taken - self.per_s)
+        self._held, self._fed, self._seen_s = held, 0, now_s
+        return max(LEAST_ON_BELT, int(self.per_s * BELT_S))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +72,7 @@ class Feeder:
     broker: Broker
     high_water: int
     depths: BeltDepths = field(default_factory=BeltDepths)
+    tempos: dict[MessageClass, "BeltTempo"] = field(default_factory=dict)
     _took_all: set[MessageClass] = field(default_factory=set)  # retries took the only chunk of room: not twice in a row
 
     async def turn(self) -> int:
@@ -66,6 +100,7 @@ class Feeder:
         room = await self._room(connection, message_class, pools)
         retried = await self._feed_retries(connection, message_class, min(room.values()), alone=not running)
         first = await self._feed_campaigns(connection, running, room, retried)
+        self.tempos[message_class].fed(retried + first)
         return retried + first
 
     async def _feed_retries(
@@ -120,7 +155,9 @@ class Feeder:
         for queue, n in depth.items():
             BELT_DEPTH.labels(queue).set(n)
         chunks = (waiting + depth[render_queue(message_class)]) * CHUNK_ROWS
-        return {
-            pool: self.high_water - chunks - sum(depth[dispatch_queue(pool, lane)] * MAILS_PER_BATCH for lane in names)
-            for pool in pools
+        on_belt = {
+            pool: chunks + sum(depth[dispatch_queue(pool, lane)] * MAILS_PER_BATCH for lane in names) for pool in pools
         }
+        tempo = self.tempos.setdefault(message_class, BeltTempo())
+        most = min(self.high_water, tempo.most(chunks + sum(on_belt.values()) - chunks * len(pools)))
+        return {pool: most - mails for pool, mails in on_belt.items()}

@@ -15,7 +15,7 @@ from hayabin.database.engine import Pool, open_pool
 from hayabin.database.feeds import CHUNK_ROWS
 from hayabin.database.launch import FIRST_FEED_ROWS, launch
 from services.api.scheduler.belt_depths import BeltDepths
-from services.api.scheduler.feeder import Feeder
+from services.api.scheduler.feeder import LEAST_ON_BELT, BeltTempo, Feeder
 from tests.support.seed import Seeded, seed_campaign
 from tests.support.waiting import eventually
 
@@ -68,14 +68,32 @@ async def fed_rows(pool: Pool) -> Counter[int]:
 
 
 async def test_feeder_stops_at_the_high_water_mark(pool: Pool, broker: Broker) -> None:
-    """However often it turns, no more than the mark and one chunk is on the belt; the cursor says where it stands."""
+    """However often it turns, no more than the mark and one chunk is on the belt, beside the launch's first chunks."""
     seeded = await start(pool, "large", 5000)
     feeder = Feeder(pool, broker, HIGH_WATER)
     for _ in range(10):
         await feeder.turn()
         await relay(pool, broker)
-    assert HIGH_WATER - CHUNK_ROWS < (await fed_rows(pool))[seeded.campaign_id] <= HIGH_WATER + CHUNK_ROWS
+    fed = (await fed_rows(pool))[seeded.campaign_id] - FIRST_FEED_ROWS
+    assert HIGH_WATER - CHUNK_ROWS < fed <= HIGH_WATER + CHUNK_ROWS
     assert sum((await broker.depth([render_queue("bulk")])).values()) <= HIGH_WATER // CHUNK_ROWS + 1
+
+
+def test_belt_tempo_holds_what_is_taken_away_in_three_seconds() -> None:
+    """A belt that takes 1,000 mails a second holds 3,000; one that stands still holds the least; a fast one more."""
+    now_s = [0.0]
+    tempo = BeltTempo(clock=lambda: now_s[0])
+    held, most = 0, []
+    for rate in (1000,) * 100 + (4000,) * 100 + (0,) * 100:
+        most.append(tempo.most(held))
+        fed = max(0, most[-1] - held)
+        tempo.fed(fed)
+        now_s[0] += 0.1
+        held = max(0, held + fed - rate // 10)
+    assert most[0] == LEAST_ON_BELT
+    assert most[99] == pytest.approx(3000, rel=0.05)
+    assert most[199] == pytest.approx(12_000, rel=0.05)
+    assert most[-1] == LEAST_ON_BELT
 
 
 async def test_feeder_feeds_everybody_exactly_once_as_the_belt_empties(pool: Pool, broker: Broker) -> None:
@@ -87,7 +105,8 @@ async def test_feeder_feeds_everybody_exactly_once_as_the_belt_empties(pool: Poo
         seen.update(decode(RenderChunk, delivery.body).message_ids)
         await delivery.ack()
 
-    await broker.consume(render_queue("bulk"), take, prefetch=2)
+    for belt in ("first", "bulk"):
+        await broker.consume(render_queue(belt), take, prefetch=2)
     feeder = Feeder(pool, broker, HIGH_WATER)
 
     async def turn() -> int:
@@ -163,7 +182,7 @@ async def test_feeder_retries_leave_half_of_the_room_to_first_attempts(pool: Poo
     await pool.execute("DELETE FROM outbox")
     await pool.execute("DELETE FROM belt_messages")
     await Feeder(pool, broker, 6400).turn()
-    assert await fed_by_attempt(pool) == {0: 3000, 1: 3000}
+    assert await fed_by_attempt(pool) == {0: LEAST_ON_BELT // 2, 1: LEAST_ON_BELT // 2}
 
 
 async def test_feeder_retries_alone_have_all_of_the_room(pool: Pool, broker: Broker) -> None:
@@ -198,12 +217,12 @@ async def test_feeder_writes_the_depths_that_it_sees(pool: Pool, broker: Broker)
     await feeder.turn()
     rows = await pool.fetch("SELECT queue, ready, seen_at FROM belt_depths ORDER BY queue")
     depths = {row["queue"]: row["ready"] for row in rows}
-    assert depths[render_queue("bulk")] == FIRST_FEED_ROWS // CHUNK_ROWS
+    assert depths[render_queue("bulk")] == 0, "the launch's first chunks go by a belt of their own"
     assert depths[dispatch_queue("main", "gmail")] == 0
     await relay(pool, broker)
     await feeder.turn()
     after = {row["queue"]: row["ready"] for row in await pool.fetch("SELECT queue, ready FROM belt_depths")}
-    assert after == {**depths, render_queue("bulk"): 3000 // CHUNK_ROWS}
+    assert after == {**depths, render_queue("bulk"): (3000 - FIRST_FEED_ROWS) // CHUNK_ROWS}
     seen = "SELECT count(*) FROM belt_depths WHERE seen_at > $1"
     newest = await pool.fetchval("SELECT max(seen_at) FROM belt_depths")
     await feeder.turn()

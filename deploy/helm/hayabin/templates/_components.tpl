@@ -27,7 +27,7 @@ renderer:
   settings: [HAYABIN_PUBLIC_URL, HAYABIN_RETURN_PATH_DOMAIN]
   secrets: [databaseUrl, brokerUrl, masterKey, tokenSecret]
   reaches: [database, broker]
-  queues: [render.bulk, render.transactional]
+  queues: [render.bulk, render.first, render.transactional]
 tracker:
   service: tracker
   workload: Deployment
