@@ -27,7 +27,7 @@ def early_by_pace(times_s: Sequence[float], rate_per_s: float, burst: int) -> fl
 def early_by_window(times_s: Sequence[float], limit: int, span_s: float) -> float:
     """Tell by how much the worst mail came too early for at most ``limit`` mails in any span of ``span_s``."""
     ordered = sorted(times_s)
-    return max((span_s - (late - early) for early, late in zip(ordered, ordered[limit:], strict=False)), default=0.0)
+    return max((0.0, *(span_s - (late - early) for early, late in zip(ordered, ordered[limit:], strict=False))))
 
 
 def most_in_window(times_s: Sequence[float], span_s: float) -> int:

@@ -34,7 +34,7 @@ _DOMAINS = {"gmail": "gmail.com", "yahoo": "yahoo.com", "icloud": "icloud.com"}
 
 def measure(servers: Servers, *, short: bool) -> tuple[dict[str, Any], list[Goal]]:
     """Measure all limits at once: gmail has a rate, yahoo a limit of the minute (long runs), icloud neither."""
-    seconds = 12 if short else 70
+    seconds = 8 if short else 70
     say(f"{PART}: {seconds} s of {RATE} a second, {PER_MINUTE} a minute, {CONNECTIONS['icloud']} connections")
     parts = [
         one_domain(name, latency_s=LATENCY_S, address=f"127.0.1.{40 + n}") for n, name in enumerate(_DOMAINS.values())

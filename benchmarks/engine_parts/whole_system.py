@@ -98,7 +98,7 @@ def measure_small(servers: Servers, *, short: bool) -> tuple[dict[str, Any], lis
 
 
 async def _transactional(place: Stage, *, short: bool) -> dict[str, Any]:
-    bulk, idle, longest_s = (20_000, 40, 20.0) if short else (100_000, 100, 60.0)
+    bulk, idle, longest_s = (20_000, 25, 10.0) if short else (100_000, 100, 60.0)
     async with _running(place) as world:
         large = await world.seed(people(bulk), "large")
         stopping = asyncio.Event()

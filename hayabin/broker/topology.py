@@ -40,6 +40,14 @@ def render_queue(belt: str) -> str:
     return f"render.{belt}"
 
 
+def belt_of(queue: str) -> RenderBelt:
+    """The belt of a render queue.
+
+    Raises: ValueError for the name of another queue.
+    """
+    return RenderBelt(queue.removeprefix("render."))
+
+
 def dispatch_queue(pool: str, lane: str) -> str:
     """Queue of the batches of a lane of a pool."""
     return f"dispatch.{pool}.{lane}"

@@ -18,13 +18,13 @@ from typing import Any
 import orjson
 
 from hayabin.broker import Broker, Delivery, Outgoing
-from hayabin.broker.topology import DISPATCH, pool_queues
+from hayabin.broker.topology import DISPATCH, belt_of, pool_queues
 from hayabin.content.render import MergeFieldMissing, SystemVariables
 from hayabin.contracts.codec import decode, encode
 from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
 from hayabin.contracts.render_pb2 import RenderChunk
 from hayabin.database.engine import Pool
-from hayabin.domain.campaign import MessageClass
+from hayabin.domain.campaign import MessageClass, RenderBelt
 from hayabin.domain.errors import PermanentFailure
 from hayabin.domain.lane import lane_of
 from hayabin.domain.token import TokenRing, UnsubscribeClaim
@@ -35,6 +35,7 @@ from services.renderer.campaigns import Campaign, Campaigns
 from services.renderer.failures import RenderFailure, record_failures
 from services.renderer.mime import MailParts
 from services.renderer.providers import KnownProviders
+from services.renderer.right_of_way import RightOfWay
 
 _ROWS_SQL = "SELECT message_id, contact_id, wire, name, variables FROM recipients WHERE message_id = ANY($1)"
 
@@ -68,7 +69,8 @@ class Worker:
     ring: TokenRing
     names: Names
     declared: set[str] = field(default_factory=set)
-    threads: dict[str, ThreadPoolExecutor] = field(default_factory=dict)  # one for each queue
+    threads: dict[RenderBelt, ThreadPoolExecutor] = field(default_factory=dict)
+    right_of_way: RightOfWay = field(default_factory=RightOfWay)
 
     async def handle(self, delivery: Delivery) -> None:
         """Render a chunk and publish its batches; see the module for what it raises."""
@@ -90,19 +92,20 @@ class Worker:
             rows = await self.pool.fetch(_ROWS_SQL, list(chunk.message_ids))
             known = await self.providers.current()
             headers = tracing.inject({})
-            work = ChunkWork(self, chunk, campaign, known, headers)
+            belt = belt_of(delivery.queue)
+            work = ChunkWork(self, chunk, campaign, known, headers, belt)
             loop = asyncio.get_running_loop()
             with RENDER_SECONDS.time():
-                rendered = await loop.run_in_executor(self._thread(delivery.queue), work.run, rows)
+                rendered = await loop.run_in_executor(self._thread(belt), work.run, rows)
             if rendered.failures:
                 await record_failures(self.pool, campaign.tenant_id, campaign.id, campaign.policy, rendered.failures)
             await self.broker.publish(rendered.outgoing)
         RENDERED.inc(rendered.mails)
 
-    def _thread(self, queue: str) -> ThreadPoolExecutor:
-        if queue not in self.threads:
-            self.threads[queue] = ThreadPoolExecutor(1, queue)
-        return self.threads[queue]
+    def _thread(self, belt: RenderBelt) -> ThreadPoolExecutor:
+        if belt not in self.threads:
+            self.threads[belt] = ThreadPoolExecutor(1, f"render-{belt}")
+        return self.threads[belt]
 
     def shut_down(self) -> None:
         """End the threads; what is being rendered is not waited for."""
@@ -119,13 +122,20 @@ class ChunkWork:
     campaign: Campaign
     known: Mapping[str, str]
     headers: dict[str, str]
+    belt: RenderBelt
     open_batches: dict[str, MailBatch] = field(default_factory=dict)
     done: Rendered = field(default_factory=Rendered)
 
     def run(self, rows: Sequence[Any]) -> Rendered:
         """Render every row and close the last batches."""
+        with self.worker.right_of_way.work(self.belt):
+            self._run(rows)
+        return self.done
+
+    def _run(self, rows: Sequence[Any]) -> None:
         date = datetime.now(UTC)
         for row in rows:
+            self.worker.right_of_way.step_aside(self.belt)
             try:
                 mail = self._mail(row, date)
             except MergeFieldMissing as error:
@@ -136,7 +146,6 @@ class ChunkWork:
                 self._add(mail)
         for lane in list(self.open_batches):
             self._close(lane)
-        return self.done
 
     def _fail(self, row: Any, reason: str, detail: str) -> None:
         self.done.failures.append(RenderFailure(row["message_id"], reason, detail))
