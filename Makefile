@@ -30,7 +30,7 @@ check: ## The static checks alone
 	@scripts/setup dev
 	@scripts/check
 
-bench: ## A benchmark: make bench BENCH=pipeline|render|smtp_client; writes benchmarks/out/
+bench: ## A benchmark: make bench BENCH=pipeline|engine|render|smtp_client; writes benchmarks/out/
 	@scripts/debian-packages rabbitmq-server postgresql postfix python3-venv
 	@scripts/setup dev
 	@$(VENV)/bin/python benchmarks/$(BENCH).py

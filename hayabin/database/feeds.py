@@ -21,20 +21,23 @@ CHUNK_ROWS = 500
 LEASE_S = 300
 _RENDER_EXCHANGE = "hayabin.render"
 
+# OFFSET 0 in both: one look-up by id for each row, whatever the planner thinks of a table that has just grown.
 DROP_FINISHED_SQL = """
 DELETE FROM feeds f WHERE f.fed_at < now() - interval '1 second' AND NOT EXISTS (
-    SELECT 1 FROM unnest(f.message_ids) AS fed(id) JOIN messages m ON m.id = fed.id
-    WHERE (m.state IN ('due', 'deferred') AND m.attempt = f.attempt)
-       OR (m.state = 'claimed' AND m.attempt = f.attempt + 1))
+    SELECT 1 FROM unnest(f.message_ids) AS fed(id) CROSS JOIN LATERAL (
+        SELECT 1 FROM messages m
+        WHERE m.id = fed.id AND ((m.state IN ('due', 'deferred') AND m.attempt = f.attempt)
+                              OR (m.state = 'claimed' AND m.attempt = f.attempt + 1)) OFFSET 0) waiting)
 RETURNING f.id"""
 
 EXPIRED_SQL = """
 SELECT f.id, f.campaign_id, f.attempt, c.tenant_id, c.class, c.traceparent, c.launched_at,
-       (SELECT array_agg(m.id ORDER BY m.id) FROM unnest(f.message_ids) AS fed(id) JOIN messages m ON m.id = fed.id
-        WHERE m.state IN ('due', 'deferred') AND m.attempt = f.attempt
-          AND m.next_attempt_at IS NULL) AS waiting,
-       EXISTS (SELECT 1 FROM unnest(f.message_ids) AS fed(id) JOIN messages m ON m.id = fed.id
-               WHERE m.state = 'claimed' AND m.attempt = f.attempt + 1) AS claimed
+       (SELECT array_agg(fed.id ORDER BY fed.id) FROM unnest(f.message_ids) AS fed(id) CROSS JOIN LATERAL (
+            SELECT 1 FROM messages m WHERE m.id = fed.id AND m.state IN ('due', 'deferred') AND m.attempt = f.attempt
+              AND m.next_attempt_at IS NULL OFFSET 0) w) AS waiting,
+       EXISTS (SELECT 1 FROM unnest(f.message_ids) AS fed(id) CROSS JOIN LATERAL (
+            SELECT 1 FROM messages m WHERE m.id = fed.id AND m.state = 'claimed' AND m.attempt = f.attempt + 1
+            OFFSET 0) c) AS claimed
 FROM feeds f JOIN campaigns c ON c.id = f.campaign_id
 WHERE f.lease_expires_at < now() AND c.state = 'sending'
 ORDER BY f.id LIMIT $1 FOR UPDATE OF f SKIP LOCKED"""

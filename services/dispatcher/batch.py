@@ -44,10 +44,9 @@ class TakenOver:
     most: int
     mails: int = 0
 
-    @property
-    def full(self) -> bool:
-        """There is no room for more."""
-        return self.mails >= self.most
+    def has_room(self, *, transactional: bool) -> bool:
+        """Tell whether another one may be taken; transactional mail has as much room again."""
+        return self.mails < self.most * (2 if transactional else 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +74,7 @@ class Job:
     def detach(self, taken_over: TakenOver) -> bool:
         """Take it over, whatever becomes of its batch; False if there is no room for it."""
         if self._taken_over is None:
-            if taken_over.full:
+            if not taken_over.has_room(transactional=self.batch.transactional):
                 return False
             taken_over.mails += 1
             self._taken_over = taken_over

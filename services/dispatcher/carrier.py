@@ -9,6 +9,7 @@ Fails: a surprise comes out of ``carry``; the mails that it had claimed become `
 import asyncio
 import time
 from collections import deque
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from hayabin.domain.address import bare_form
@@ -83,23 +84,27 @@ class Carrier:
     async def carry(self) -> None:
         """Connect and carry until nothing waits, the connection has had its share, or the lane closes."""
         try:
-            async with self._around.connections:
-                self.begun_s = time.monotonic()
-                session = await self._connect()
-                if session is None:
-                    return
-                self.connected = True
-                self._session = session
-                self._destination.reached(self._source)
-                SMTP_CONNECTIONS.labels(self._destination.provider).inc()
-                try:
-                    await self._use(session)
-                finally:
-                    SMTP_CONNECTIONS.labels(self._destination.provider).dec()
-                    await session.quit()
+            async with AsyncExitStack() as place:
+                async with self._around.connecting:
+                    await place.enter_async_context(self._around.connections)
+                    self.begun_s = time.monotonic()
+                    session = await self._connect()
+                if session is not None:
+                    await self._use_and_quit(session)
         finally:
             self.busy = False
             self._slot.release()
+
+    async def _use_and_quit(self, session: SmtpSession) -> None:
+        self.connected = True
+        self._session = session
+        self._destination.reached(self._source)
+        SMTP_CONNECTIONS.labels(self._destination.provider).inc()
+        try:
+            await self._use(session)
+        finally:
+            SMTP_CONNECTIONS.labels(self._destination.provider).dec()
+            await session.quit()
 
     # --- connecting
 
@@ -244,7 +249,8 @@ class Carrier:
             schedule = self._around.retrying.schedule(self._policy.retry_delays_s)
             judged = None
             if end.accepted:
-                self.lane.accepted()
+                if self.lane.accepted():
+                    destination.grow()
             elif end.verdict is not None:
                 judged = complaints.take(end.reply, end.phase, end.verdict, self.lane, self._around.control.suspensions)
             soon = judged is not None and judged.other_ip and destination.open_by_another(self.lane)

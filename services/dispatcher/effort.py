@@ -45,14 +45,19 @@ class Effort:
         """What is left of the rate that it had when it was slowed; None if it is not."""
         return self._slow_base * self.speed if self.speed < 1.0 else None
 
-    def accepted(self, growth_mails: int, open_connections: int, now_ns: int) -> None:
-        """Take note of an accepted mail: after enough of them another connection is allowed, if all are used."""
+    def accepted(self, growth_mails: int, open_connections: int, now_ns: int) -> bool:
+        """Take note of an accepted mail: after enough of them another connection is allowed, if all are used.
+
+        Tells whether one more is.
+        """
         self._good += 1
         if self._good >= growth_mails:
             self._good = 0
             if self._allowed < self._ceiling and self._allowed <= open_connections:
                 self._allowed += 1
                 self.steady_ns = now_ns
+                return True
+        return False
 
     def crowded(self, open_connections: int, now_ns: int) -> None:
         """Take note that the server turned a connection away while it serves others: so many are enough for now."""

@@ -196,9 +196,9 @@ class Lane:
 
     # --- adapting
 
-    def accepted(self) -> None:
-        """Take note of a mail that was accepted."""
-        self._effort.accepted(self.policy.growth_mails, self.open_connections, self._rules.clock_ns())
+    def accepted(self) -> bool:
+        """Take note of a mail that was accepted; tells whether another connection may be opened for that."""
+        return self._effort.accepted(self.policy.growth_mails, self.open_connections, self._rules.clock_ns())
 
     def crowded(self) -> None:
         """Take note that the server turned a connection away while it serves others."""

@@ -143,6 +143,7 @@ def build(process: Process, settings: DispatcherSettings, database: Database, pr
         smtp_port=settings.smtp_port,
         stopping=process.stopping,
         connections=asyncio.Semaphore(settings.max_connections),
+        connecting=asyncio.Semaphore(max(1, settings.max_connections // 2)),
         taken_over=TakenOver(settings.detached_mails),
     )
     resolver = Resolver(

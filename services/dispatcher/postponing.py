@@ -19,7 +19,7 @@ from services.dispatcher.outcomes import OutcomeWriter, Postponement
 from services.dispatcher.rates import NS
 
 SOON_S: Final = 1.0
-SHORT_AHEAD_S: Final = 20.0
+SHORT_AHEAD_S: Final = 10.0
 LONGEST_AHEAD_S: Final = 900.0
 _SLOWEST_PER_S: Final = 0.2
 _GROWTH: Final = 2

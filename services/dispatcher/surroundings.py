@@ -57,6 +57,7 @@ class Surroundings:
     smtp_port: int
     stopping: asyncio.Event
     connections: asyncio.Semaphore  # of the whole process
+    connecting: asyncio.Semaphore  # how many of them may be without an answer yet, as those of dead hosts are
     taken_over: TakenOver
     _asides: set[asyncio.Task[Any]] = field(default_factory=set)
 

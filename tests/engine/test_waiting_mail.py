@@ -102,7 +102,7 @@ def test_fair_queue_any_use_keeps_every_mail_once_and_in_order(steps: list[tuple
         for campaign in range(1, 5):
             ids = [job.message_id for job in taken if job.batch.campaign_id == campaign and not job.claimed]
             assert ids == sorted(ids)
-        if other:
+        if other and step != "last":  # what is taken from the ends is never put back
             queue.put_back(taken)
         else:
             gone = {job.message_id for job in taken}
