@@ -17,9 +17,9 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 STATEMENT_TIMEOUT_S = 60
 
 _PLANNER = {"jit": "off"}
-_LOOK_UPS = {**_PLANNER, "enable_mergejoin": "off", "enable_hashjoin": "off"}
+_LOOK_UPS = {**_PLANNER, "enable_mergejoin": "off", "enable_seqscan": "off"}
 """For who only looks rows up by id from arrays (gate, outcomes): on a table that grew since its last ANALYZE (a fresh
-launch) a merge or hash join would read all of it for every batch."""
+launch) the planner would read all of it for every batch, or compare all of it with each row of the batch."""
 
 
 def asyncpg_url(url: str) -> str:

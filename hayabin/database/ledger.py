@@ -51,7 +51,7 @@ moved AS (
         next_attempt_at = CASE WHEN r.verdict = 'claimed' THEN m.next_attempt_at END,
         reason = CASE WHEN r.verdict = 'claimed' THEN m.reason ELSE r.verdict END
     FROM ruled r
-    WHERE m.id = r.id AND m.attempt = r.attempt AND m.state IN ({_WAITING})
+    WHERE m.id = ANY($1) AND m.id = r.id AND m.attempt = r.attempt AND m.state IN ({_WAITING})
     RETURNING m.id, m.campaign_id, m.address_key, m.state),
 counted AS (
     INSERT INTO counter_deltas (campaign_id, name, n)
@@ -69,8 +69,9 @@ WITH outcome AS (
 moved AS (
     UPDATE messages m
     SET state = o.state, next_attempt_at = o.next_attempt_at, reason = o.reason, changed_at = now()
-    FROM outcome o JOIN messages w ON w.id = o.id
-    WHERE m.id = o.id AND m.state = w.state -- a row that moved since our snapshot is left for a second look
+    FROM outcome o CROSS JOIN LATERAL (SELECT w.id, w.state FROM messages w WHERE w.id = o.id OFFSET 0) w
+    WHERE m.id = ANY($1) AND m.id = o.id
+      AND m.state = w.state -- a row that moved since our snapshot is left for a second look
       AND m.attempt = o.attempt AND m.state IN ({_AFTER_CLAIM}) AND (m.state, o.state) IN ({_LEGAL})
     RETURNING m.id, m.tenant_id, m.campaign_id, w.state AS was, m.state, m.attempt, m.reason),
 kept AS (
@@ -119,7 +120,7 @@ SELECT id FROM moved
 POSTPONE_SQL = f"""
 UPDATE messages m SET next_attempt_at = p.until, reason = $4, changed_at = now()
 FROM unnest($1::bigint[], $2::smallint[], $3::timestamptz[]) AS p(id, attempt, until)
-WHERE m.id = p.id AND m.attempt = p.attempt AND m.state IN ({_WAITING})
+WHERE m.id = ANY($1) AND m.id = p.id AND m.attempt = p.attempt AND m.state IN ({_WAITING})
 RETURNING m.id
 """  # noqa: S608 - only names from our own enums
 
@@ -131,7 +132,8 @@ WHERE m.next_attempt_at > now() + make_interval(secs => $2) AND m.state IN ({_WA
 TRANSCRIPT_SQL = """
 INSERT INTO transcripts (message_id, attempt, tenant_id, lines)
 SELECT t.id, t.attempt, m.tenant_id, t.lines
-FROM unnest($1::bigint[], $2::smallint[], $3::text[]) AS t(id, attempt, lines) JOIN messages m ON m.id = t.id
+FROM unnest($1::bigint[], $2::smallint[], $3::text[]) AS t(id, attempt, lines)
+CROSS JOIN LATERAL (SELECT tenant_id FROM messages m WHERE m.id = t.id OFFSET 0) m
 ON CONFLICT DO NOTHING"""
 
 

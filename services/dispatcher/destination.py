@@ -33,8 +33,12 @@ from services.dispatcher.tempo import Tempo
 
 PATIENCE_S = 1.0
 """What waits longer than this shows that the destination is slower than what comes."""
+HOLD_S = 3.0
+"""A mail that there is no room to take over waits so long with its batch."""
 KEEP_S = 10.0
 """So much of what a slow destination takes is kept in hand."""
+KEEP_LESS_S = 2.0
+"""The same while the process has taken over half of what it may."""
 KEEP_AT_LEAST = 8
 DRAIN_S = 0.05
 """Another connection is worth it where what waits takes longer than this by those that there are."""
@@ -132,23 +136,24 @@ class Destination:
 
     def _admit(self, jobs: Sequence[Job]) -> None:
         closed, closed_to_urgent = self.closed(), self.closed(urgent=True)
-        put_off: list[Job] = []
         for job in jobs:
             why_not = closed_to_urgent if job.batch.transactional else closed
             if why_not is not None:
                 self._postpone([job], why_not)
-            elif not self.saturated or job.batch.transactional or (self._room() > 0 and self._take_over(job)):
-                self.waiting.put(job)
             else:
-                put_off.append(job)
-        self._postpone(put_off, BUSY)
+                if self.saturated:
+                    self._take_over(job)
+                self.waiting.put(job)
+        if self.saturated:  # whoever has the most mails here gives way, not whoever comes last
+            self._postpone(self.waiting.take_last_of_bulk(max(0, -self._room())), BUSY)
 
     def _take_over(self, job: Job) -> bool:
         return job.detach(self.around.taken_over)
 
     def _room(self) -> int:
         """Tell how many more bulk mails a saturated destination keeps in hand."""
-        return max(KEEP_AT_LEAST, int(self.tempo.per_s(KEEP_S) * KEEP_S)) - self.waiting.bulk
+        keep_s = KEEP_S if self.around.taken_over.mails * 2 < self.around.taken_over.most else KEEP_LESS_S
+        return max(KEEP_AT_LEAST, int(self.tempo.per_s(KEEP_S) * keep_s)) - self.waiting.bulk
 
     def _postpone(self, jobs: Sequence[Job], why: Closed) -> None:
         if not jobs:
@@ -264,7 +269,8 @@ class Destination:
         self.saturated = True
         put_off = self.waiting.take_last_of_bulk(max(0, -self._room()))
         for job in (*self.waiting.take_urgent(), *self.waiting.take_bulk()):
-            if now_s - job.arrived_s < self.around.patience.max_wait_s and self._take_over(job):
+            longest_s = self.around.patience.max_wait_s if self._take_over(job) else HOLD_S
+            if now_s - job.arrived_s < longest_s:
                 self.waiting.put(job)
             else:
                 put_off.append(job)

@@ -1,20 +1,25 @@
 """The mails that wait for one destination, in the order in which they go.
 
-Promises: what came back after its claim goes first, then transactional mail, then the campaigns in turn, one mail each,
-so that a small campaign is through in its share of the time however much of a large one waits.
+Promises: what came back after its claim goes first, then transactional mail, then the campaigns: of ``ROUND`` places
+one is for the campaign of which most waits, the others are for the rest of them in turn. So a small campaign is through
+in about the time that it takes alone, however much of a large one waits, and the large one always goes on.
 It cannot fail; its owner bounds what is put in.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from services.dispatcher.batch import Job
+
+ROUND: Final = 4
+"""Of so many places the campaign with the most mails has one."""
 
 
 class FairQueue:
     """See the module."""
 
-    __slots__ = ("_back", "_bulk", "_bulk_size", "_urgent")
+    __slots__ = ("_back", "_bulk", "_bulk_size", "_place", "_urgent")
 
     def __init__(self) -> None:
         """Begin empty."""
@@ -22,6 +27,7 @@ class FairQueue:
         self._urgent: deque[Job] = deque()
         self._bulk: OrderedDict[int, deque[Job]] = OrderedDict()  # by campaign, whose turn it is first
         self._bulk_size = 0
+        self._place = 0  # of the round
 
     def __len__(self) -> int:
         return len(self._back) + len(self._urgent) + self._bulk_size
@@ -81,7 +87,13 @@ class FairQueue:
         return taken
 
     def _next_of_bulk(self) -> Job:
-        campaign_id, jobs = next(iter(self._bulk.items()))
+        campaign_id = next(iter(self._bulk))
+        if len(self._bulk) > 1:
+            self._place = (self._place + 1) % ROUND
+            largest = max(self._bulk, key=lambda key: len(self._bulk[key]))
+            others = (key for key in self._bulk if key != largest)
+            campaign_id = next(others) if self._place else largest
+        jobs = self._bulk[campaign_id]
         job = jobs.popleft()
         self._bulk_size -= 1
         if jobs:

@@ -27,8 +27,10 @@ _RETRY_S = 0.5
 DATABASE_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _GRANTED_SQL = """
-SELECT m.id, m.address_key FROM unnest($1::bigint[], $2::smallint[]) AS a(id, attempt)
-JOIN messages m ON m.id = a.id AND m.attempt = a.attempt + 1 AND m.state = 'claimed' AND m.claimed_by = $3"""
+SELECT a.id, v.address_key FROM unnest($1::bigint[], $2::smallint[]) AS a(id, attempt)
+CROSS JOIN LATERAL (
+    SELECT m.address_key FROM messages m
+    WHERE m.id = a.id AND m.attempt = a.attempt + 1 AND m.state = 'claimed' AND m.claimed_by = $3 OFFSET 0) v"""
 
 Row = tuple[int, int]
 """Message id and the number of attempts begun when it was fed."""

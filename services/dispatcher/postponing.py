@@ -22,6 +22,7 @@ SOON_S: Final = 1.0
 SHORT_AHEAD_S: Final = 10.0
 LONGEST_AHEAD_S: Final = 900.0
 _SLOWEST_PER_S: Final = 0.2
+_MOST_CAMPAIGNS: Final = 100
 _GROWTH: Final = 2
 """A lane whose connections still grow will take so many times more than it does now."""
 
@@ -36,7 +37,7 @@ class Postponing:
 
     writer: OutcomeWriter
     open_elsewhere: Callable[[], bool]
-    _horizon: Horizon = field(default_factory=Horizon)
+    _horizons: dict[int, Horizon] = field(default_factory=dict)  # by campaign: none waits behind all of another's
 
     def postpone(self, jobs: Sequence[Job], why: Closed, key: str, lanes: Sequence[Lane], rate_per_s: float) -> None:
         """Give mails for the lane ``key`` back."""
@@ -47,8 +48,11 @@ class Postponing:
         growing = why.state is LaneState.OPEN and ahead_s == SHORT_AHEAD_S
         rate_per_s = max(_SLOWEST_PER_S, rate_per_s * (_GROWTH if growing else 1))
         LANE_POSTPONED.labels(word).inc(len(jobs))
+        if len(self._horizons) >= _MOST_CAMPAIGNS:  # those that are past say nothing any more
+            self._horizons = {key: one for key, one in self._horizons.items() if one.at_s > time.time()}
         for job in jobs:
-            until = datetime.fromtimestamp(self._horizon.next(earliest_s, rate_per_s, ahead_s), UTC)
+            horizon = self._horizons.setdefault(job.batch.campaign_id, Horizon())
+            until = datetime.fromtimestamp(horizon.next(earliest_s, rate_per_s, ahead_s), UTC)
             self.writer.put(Postponement(job.message_id, job.attempt, until, f"{word}:{key}", job.settle))
 
     def _when(self, why: Closed, lanes: Sequence[Lane]) -> tuple[float, float]:

@@ -19,6 +19,8 @@ from services.renderer.providers import KnownProviders
 from services.renderer.settings import RendererSettings
 from services.renderer.worker import Names, Worker
 
+TRANSACTIONAL_PREFETCH = 16
+
 
 async def serve(process: Process, settings: RendererSettings) -> None:
     """Run until told to stop."""
@@ -53,7 +55,8 @@ async def serve(process: Process, settings: RendererSettings) -> None:
         process.ready("broker", broker.healthy)
         process.ready("database", lambda: database.pool.fetchval("SELECT true"))
         subscriptions = [
-            await broker.consume(render_queue(belt), counted, prefetch=settings.render_prefetch) for belt in RenderBelt
+            await broker.consume(render_queue(belt), counted, prefetch=_prefetch(belt, settings.render_prefetch))
+            for belt in RenderBelt
         ]
         get_logger().info("renderer_started")
         await process.stopping.wait()
@@ -62,6 +65,11 @@ async def serve(process: Process, settings: RendererSettings) -> None:
             async with asyncio.timeout(process.drain_timeout_s - 1):
                 await idle.wait()
         worker.shut_down()
+
+
+def _prefetch(belt: RenderBelt, bulk: int) -> int:
+    """Transactional chunks are small, mostly of one mail, and wait for the database and the broker more than they work."""
+    return max(bulk, TRANSACTIONAL_PREFETCH) if belt is RenderBelt.TRANSACTIONAL else bulk
 
 
 def main() -> None:

@@ -47,12 +47,23 @@ def batch(campaign_id: int, count: int, *, lane: str = "gmail", arrived_s: float
 
 
 def test_fair_queue_small_campaign_is_through_in_its_share() -> None:
-    """Ten mails behind ten thousand: they go in the first twenty places, one of each campaign in turn."""
+    """Nine mails behind ten thousand: they have three of four places, and the large one has the fourth."""
     queue = FairQueue()
-    for job in (*batch(1, 10_000), *batch(2, 10)):
+    for job in (*batch(1, 10_000), *batch(2, 9)):
         queue.put(job)
-    first = queue.take(20)
-    assert Counter(job.batch.campaign_id for job in first) == {1: 10, 2: 10}
+    assert [job.batch.campaign_id for job in queue.take(16)] == [2, 2, 2, 1, 2, 2, 2, 1, 2, 2, 2, 1, 1, 1, 1, 1]
+
+
+def test_fair_queue_equal_campaigns_have_equal_shares() -> None:
+    """Three campaigns of a hundred each: whenever one looks, none is far ahead."""
+    queue = FairQueue()
+    for job in (*batch(1, 100), *batch(2, 100), *batch(3, 100)):
+        queue.put(job)
+    taken = Counter[int]()
+    for _ in range(100):
+        taken.update(job.batch.campaign_id for job in queue.take(3))
+        assert max(taken.values()) - min(taken[campaign] for campaign in (1, 2, 3)) <= 30
+    assert taken == {1: 100, 2: 100, 3: 100}
 
 
 def test_fair_queue_transactional_mail_overtakes_and_claimed_mail_goes_before_all() -> None:

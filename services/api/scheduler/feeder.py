@@ -25,9 +25,9 @@ from services.api.scheduler.belt_depths import BeltDepths
 
 FEEDER_LOCK = 7246001
 MAILS_PER_BATCH = 50  # what a renderer puts into a MailBatch at the most
-BELT_S = 3.0
+BELT_S = 1.5
 TEMPO_S = 2.0
-LEAST_ON_BELT = 4 * CHUNK_ROWS
+LEAST_ON_BELT = 2 * CHUNK_ROWS
 
 _RUNNING_SQL = """
 SELECT id, tenant_id, class, pool, traceparent, launched_at, fed_through_id FROM campaigns c

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
+import asyncpg
+import pytest
+
 from hayabin.database.engine import Pool, open_pool
-from hayabin.database.launch import launch
-from hayabin.database.ledger import CLAIM_SQL
+from hayabin.database.launch import SNAPSHOT_LIST_SQL, launch
+from hayabin.database.ledger import CLAIM_SQL, POSTPONE_SQL, RECORD_SQL
 from tests.support.seed import seed_campaign
 
 ROWS = 5000
@@ -40,3 +44,59 @@ async def test_claim_on_a_young_table_looks_up_only_what_it_is_asked_for(databas
             assert touched
             assert max(touched) <= 2 * ASKED, json.dumps(plan)
     await looking.close()
+
+
+async def grown_since_analyze(pool: Pool) -> None:
+    """Two campaigns: the first one small and seen by ANALYZE, the second one large and not."""
+    async with pool.acquire() as connection, connection.transaction():
+        small = await seed_campaign(connection, [f"u{n}@x.example" for n in range(50)], slug="small")  # type: ignore[arg-type]
+        await launch(connection, small.campaign_id, tenant_id=small.tenant_id)
+    await pool.execute("ANALYZE")
+    async with pool.acquire() as connection, connection.transaction():
+        large = await seed_campaign(connection, [f"v{n}@x.example" for n in range(ROWS)], slug="large")  # type: ignore[arg-type]
+        await launch(connection, large.campaign_id, tenant_id=large.tenant_id)
+
+
+async def explained(connection: asyncpg.pool.PoolConnectionProxy, sql: str, *arguments: Any) -> dict[str, Any]:
+    """The plan with what it did, taken back afterwards."""
+    transaction = connection.transaction()
+    await transaction.start()
+    plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *arguments))
+    await transaction.rollback()
+    found: dict[str, Any] = plan[0]["Plan"]
+    return found
+
+
+@pytest.mark.parametrize("statement", ["claim", "record", "postpone"])
+async def test_statement_on_a_table_that_grew_since_analyze_looks_up_only_what_it_is_asked_for(
+    database_url: str, pool: Pool, statement: str
+) -> None:
+    """Statistics of a small table do not make it compare all of a large one with each row of the batch."""
+    await grown_since_analyze(pool)
+    ids = [row["id"] for row in await pool.fetch("SELECT id FROM messages ORDER BY id DESC LIMIT $1", ASKED)]
+    if statement == "record":
+        await pool.execute("UPDATE messages SET state = 'claimed', attempt = 1 WHERE id = ANY($1)", ids)
+    nothing = [None] * ASKED
+    asked: dict[str, tuple[Any, ...]] = {
+        "claim": (CLAIM_SQL, ids, [0] * ASKED, "d1"),
+        "record": (RECORD_SQL, ids, [1] * ASKED, ["accepted"] * ASKED, *([nothing] * 15)),
+        "postpone": (POSTPONE_SQL, ids, [0] * ASKED, [datetime.now(UTC)] * ASKED, "busy"),
+    }
+    looking = await open_pool(database_url, name="look-ups", size=1, look_ups=True)
+    async with looking.acquire() as connection:
+        plan = await explained(connection, *asked[statement])
+    await looking.close()
+    touched = [n for table, n in scans(plan) if table == "messages"]
+    assert touched
+    assert max(touched) <= 2 * ASKED, json.dumps(plan)
+
+
+async def test_launch_of_a_list_that_grew_since_analyze_reads_each_contact_once(pool: Pool) -> None:
+    """A new tenant's list is not compared with each of its contacts: the work grows with the list, not its square."""
+    await grown_since_analyze(pool)
+    async with pool.acquire() as connection:
+        row = await connection.fetchrow("SELECT id, tenant_id, list_id FROM campaigns ORDER BY id DESC LIMIT 1")
+        assert row is not None
+        plan = await explained(connection, SNAPSHOT_LIST_SQL, row["id"], row["tenant_id"], row["list_id"])
+    touched = [n for table, n in scans(plan) if table in ("contacts", "list_members")]
+    assert max(touched) <= 2 * ROWS, json.dumps(plan)
