@@ -40,17 +40,24 @@ async def enqueue_many(connection: Connection, rows: Sequence[OutboxRow]) -> Non
     )
 
 
-async def relay(pool: Pool, publish: Callable[[Sequence[OutboxRow]], Awaitable[None]], *, limit: int = 200) -> int:
-    """Publish up to ``limit`` rows and remove them; returns how many.
+async def relay(
+    pool: Pool,
+    publish: Callable[[Sequence[OutboxRow]], Awaitable[None]],
+    *,
+    limit: int = 200,
+    routing_key: str | None = None,
+) -> int:
+    """Publish up to ``limit`` rows (of one routing key, if given) and remove them; returns how many.
 
     The rows are removed in a transaction that commits after the confirms: a crash in between publishes them again,
     which the gate and the event ids make harmless.
     """
     async with pool.acquire() as connection, connection.transaction():
         taken = await connection.fetch(
-            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED) "
-            "RETURNING id, exchange, routing_key, body, headers",
+            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE $2::text IS NULL OR routing_key = $2 "
+            "ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING id, exchange, routing_key, body, headers",
             limit,
+            routing_key,
         )
         if taken:
             taken.sort(key=lambda row: row["id"])

@@ -68,7 +68,7 @@ async def serve(process: Process, settings: RendererSettings) -> None:
 
 
 def _prefetch(belt: RenderBelt, bulk: int) -> int:
-    """Transactional chunks are small, mostly of one mail, and wait for the database and the broker more than they work."""
+    """Transactional chunks, mostly of one mail, wait for the database and the broker more than they work."""
     return max(bulk, TRANSACTIONAL_PREFETCH) if belt is RenderBelt.TRANSACTIONAL else bulk
 
 

@@ -14,6 +14,7 @@ import asyncpg
 from hayabin.broker import Broker, Outgoing, connect
 from hayabin.database import outbox
 from hayabin.database.engine import Database
+from hayabin.domain.campaign import RenderBelt
 from hayabin.domain.errors import TemporaryFailure
 from hayabin.lifecycle import Process, run
 from hayabin.telemetry.logging import get_logger
@@ -57,13 +58,13 @@ async def keep_doing(duty: Duty, stopping: asyncio.Event) -> None:
                 await stopping.wait()
 
 
-async def relay_outbox(database: Database, broker: Broker) -> int:
-    """One turn of the outbox relay, with the age of what waits."""
+async def relay_outbox(database: Database, broker: Broker, routing_key: str | None = None) -> int:
+    """One turn of the outbox relay, of one routing key if given."""
 
     async def publish(rows: Sequence[outbox.OutboxRow]) -> None:
         await broker.publish([Outgoing(row.exchange, row.routing_key, row.body, row.headers) for row in rows])
 
-    relayed = await outbox.relay(database.pool, publish)
+    relayed = await outbox.relay(database.pool, publish, routing_key=routing_key)
     OUTBOX_RELAYED.inc(relayed)
     return relayed
 
@@ -81,6 +82,8 @@ def duties(database: Database, broker: Broker, settings: SchedulerSettings, inst
     days = settings.transcript_days
     return [
         Duty("relay", lambda: relay_outbox(database, broker), 0.05),
+        # beside the other, so that it does not wait for the confirms of bulk chunks
+        Duty("relay_urgent", lambda: relay_outbox(database, broker, RenderBelt.TRANSACTIONAL), 0.02),
         Duty("feed", _quietly(feeder.turn), 0.1),
         Duty("tidy_belt", _quietly(lambda: reconciler.tidy_belt(pool)), 2.0),
         Duty("lost_claims", lambda: reconciler.expire_lost_claims(pool), 2.0),
