@@ -115,7 +115,7 @@ async def test_hard_dsn_of_an_earlier_attempt_suppresses_before_the_next_one(bou
     await bounce.send(return_path(first, 1), dsn(return_path(first, 1)))
     await eventually(launched.suppressions, lambda found: len(found) == 1)
     async with launched.pool.acquire() as connection:
-        assert await ledger.claim(connection, [(first, 1)], "d1") == frozenset()
+        assert await ledger.claim(connection, [(first, 1)], "d1") == {}
     assert (await launched.states())[0] == "suppressed"
 
 
