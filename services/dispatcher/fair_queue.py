@@ -1,13 +1,14 @@
 """The mails that wait for one destination, in the order in which they go.
 
-Promises: what came back after its claim goes first, then transactional mail, then the campaigns: of ``ROUND`` places
-one is for the campaign of which most waits, the others are for the rest of them in turn. So a small campaign is through
-in about the time that it takes alone, however much of a large one waits, and the large one always goes on.
+Promises: what came back after its claim goes first, then transactional mail, then the campaigns in turn; where one has
+twice as many mails as any other, it has one of ``ROUND`` places, and the rest have the others in turn. So a small
+campaign is through in about the time that it takes alone, however much of a large one waits, and the large one goes on.
 It cannot fail; its owner bounds what is put in.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
+from heapq import nlargest
 from typing import Final
 
 from services.dispatcher.batch import Job
@@ -89,10 +90,10 @@ class FairQueue:
     def _next_of_bulk(self) -> Job:
         campaign_id = next(iter(self._bulk))
         if len(self._bulk) > 1:
-            self._place = (self._place + 1) % ROUND
-            largest = max(self._bulk, key=lambda key: len(self._bulk[key]))
-            others = (key for key in self._bulk if key != largest)
-            campaign_id = next(others) if self._place else largest
+            most, next_most = nlargest(2, self._bulk, key=lambda key: len(self._bulk[key]))
+            if len(self._bulk[most]) >= 2 * len(self._bulk[next_most]):
+                self._place = (self._place + 1) % ROUND
+                campaign_id = next(key for key in self._bulk if key != most) if self._place else most
         jobs = self._bulk[campaign_id]
         job = jobs.popleft()
         self._bulk_size -= 1

@@ -124,11 +124,11 @@ async def test_suspension_by_an_operator_stops_a_provider_and_resume_sends_the_r
 
 async def test_policy_override_in_the_database_holds_without_a_restart(make_world: MakeWorld) -> None:
     """A provider's limit is lowered while the dispatcher runs: the next mails keep to it."""
-    async with make_world(mx_zone("gmail.com"), Listener("127.0.0.5", manners="slow 0.05")) as world:
+    async with make_world(mx_zone("gmail.com"), Listener("127.0.0.5", manners="slow 0.03")) as world:
         world.policy("gmail", connections=8, connections_start=8, retry_delays_s=[1])
         world.start()
-        await world.send(people(60))
-        await eventually(_accepted(world), lambda n: n == 60)
+        await world.send(people(25))
+        await eventually(_accepted(world), lambda n: n == 25)
         assert world.mx.record.most_open_from["127.0.0.77"] > 1
         await world.pool.execute(
             "INSERT INTO provider_policies (provider, settings) VALUES ('gmail', '{\"connections\": 1}'::jsonb)"
@@ -141,8 +141,8 @@ async def test_policy_override_in_the_database_holds_without_a_restart(make_worl
         )
         await asyncio.sleep(6)  # idle connections of before are closed
         world.mx.record.most_open_from.clear()
-        await world.send([f"second-{address}" for address in people(60)])
-        await eventually(_accepted(world), lambda n: n == 120)
+        await world.send([f"second-{address}" for address in people(25)])
+        await eventually(_accepted(world), lambda n: n == 50)
         assert world.mx.record.most_open_from["127.0.0.77"] == 1
 
 

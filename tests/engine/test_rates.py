@@ -11,9 +11,11 @@ ARRIVALS = st.lists(st.tuples(st.integers(-NS, 3 * NS), st.integers(1, 20), st.i
 
 def send(limit: Rate, arrivals: list[tuple[int, int, int]]) -> list[int]:
     """Take as many as are free at each arrival, give some back, and list when the others began."""
-    now, begun = 10 * NS, []
+    now = latest = 10 * NS
+    begun: list[int] = []
     for pause, wanted, back in arrivals:
         now += pause
+        latest = max(latest, now)  # time itself does not go back
         taken = min(wanted, limit.free(now))
         assert taken >= 0
         if taken == 0:
@@ -23,7 +25,7 @@ def send(limit: Rate, arrivals: list[tuple[int, int, int]]) -> list[int]:
         limit.take(taken, now)
         returned = min(back, taken)
         limit.give_back(returned, now)
-        begun += [now] * (taken - returned)
+        begun += [latest] * (taken - returned)
     return sorted(begun)
 
 

@@ -55,14 +55,14 @@ def test_fair_queue_small_campaign_is_through_in_its_share() -> None:
 
 
 def test_fair_queue_equal_campaigns_have_equal_shares() -> None:
-    """Three campaigns of a hundred each: whenever one looks, none is far ahead."""
+    """Three campaigns of a hundred each: whenever one looks, their shares are alike."""
     queue = FairQueue()
     for job in (*batch(1, 100), *batch(2, 100), *batch(3, 100)):
         queue.put(job)
     taken = Counter[int]()
     for _ in range(100):
         taken.update(job.batch.campaign_id for job in queue.take(3))
-        assert max(taken.values()) - min(taken[campaign] for campaign in (1, 2, 3)) <= 30
+        assert max(taken.values()) - min(taken.values()) <= 3
     assert taken == {1: 100, 2: 100, 3: 100}
 
 
