@@ -77,6 +77,7 @@ class Control:
     _elsewhere: frozenset[str] = frozenset()
     _closed_elsewhere: frozenset[tuple[str, str]] = frozenset()
     _seen: _Seen = field(default_factory=_Seen)
+    _hasten_again: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Go by the shipped policies until the database was read."""
@@ -110,9 +111,11 @@ class Control:
             due += ["capped:%", "quiet:%"]
         if gained:
             due.append("suspended:%")
-        if due:
+        # Once more at the next reading: what was put off just before this one may be written only after it.
+        hasten, self._hasten_again = [*due, *self._hasten_again], due
+        if hasten:
             async with self.database.acquire() as connection:
-                await ledger.hasten(connection, due)
+                await ledger.hasten(connection, hasten)
 
     def _take_suspensions(self, rows: Sequence[dict[str, Any]]) -> list[str]:
         """Give the patterns of reasons that rows wait for in vain: what was lifted, or ends earlier than it said."""

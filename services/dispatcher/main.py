@@ -97,13 +97,23 @@ async def serve(process: Process, settings: DispatcherSettings) -> None:
             )
         ]
         get_logger().info("dispatcher_started", pool=settings.pool, sources=[s.ip for s in around.control.sources])
-        await process.stopping.wait()
+        await _until_stop_or_end(process, parts)
         await stop(parts.pop())
         await consumption.cancel()
         await worker.drain()
         for part in parts:
             await stop(part)
         await _leave(process, database, worker, proofs)
+
+
+async def _until_stop_or_end(process: Process, parts: list[asyncio.Task[None]]) -> None:
+    """Wait for the end; a part that ends by itself is reason to stop: its failure comes out when it is stopped."""
+    stopping = asyncio.create_task(process.stopping.wait())
+    await asyncio.wait({stopping, *parts}, return_when=asyncio.FIRST_COMPLETED)
+    if not process.stopping.is_set():
+        get_logger().error("part_ended", parts=[repr(part) for part in parts if part.done()])
+        process.stopping.set()
+    await stopping
 
 
 async def _leave(process: Process, database: Database, worker: Worker, proofs: Proofs) -> None:
@@ -175,12 +185,14 @@ def _holds(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
 
 
 async def _every(pause_s: float, turn: Callable[[], Awaitable[object]]) -> None:
-    """Do something again and again; what the database or the broker refuses is tried at the next turn."""
+    """Do something again and again; what fails, as when the broker is away, is logged and tried at the next turn."""
     while True:
         try:
             await turn()
         except (*DATABASE_AWAY, TemporaryFailure) as error:
             get_logger().warning("turn_failed", error=repr(error))
+        except Exception:  # noqa: BLE001 - logged; a turn that fails must not be the last one
+            get_logger().exception("turn_broken")
         await asyncio.sleep(pause_s)
 
 
