@@ -100,7 +100,7 @@ async def test_lane_closed_here_and_open_in_another_dispatcher_is_left_to_that_o
         world.start(name="first")
         world.start(name="second", source_ips="127.0.0.78=b.hayabin.example")
         await world.send([*people(100), *people(40, "other.example")])
-        await eventually(lambda: accepted(world), lambda n: n == 140)
+        await eventually(lambda: accepted(world), lambda n: n == 140, timeout_s=60)
         gmail = Counter(entry.peer_ip for entry in world.mx.entries if entry.rcpt_to.endswith("gmail.com"))
         assert gmail == {"127.0.0.78": 100}
         reports = await eventually(world.lanes, lambda lanes: ("127.0.0.77", "gmail") in lanes, timeout_s=10)
