@@ -1,8 +1,9 @@
 """Start and stop of a process: event loop, logs, traces, admin HTTP server, signals, draining.
 
-Promises: SIGTERM or SIGINT sets ``Process.stopping``; main drains and returns; a second signal, or a drain that takes
-longer than ``drain_timeout_s``, ends the process with status 1. ``/healthz`` answers while the loop turns, ``/readyz``
-says by name which check does not hold.
+Promises: SIGTERM or SIGINT sets ``Process.stopping``; main drains and returns; a main that has not started yet (it
+waits for its database, say) is ended at once. A second signal, or a drain that takes longer than ``drain_timeout_s``,
+ends the process with status 1. ``/healthz`` answers while the loop turns, ``/readyz`` says by name which check does not
+hold, in bounded time.
 Fails: an exception out of main is logged and ends the process with status 1.
 """
 
@@ -21,11 +22,14 @@ import uvicorn
 import uvloop
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from hayabin import crash_points
+from hayabin.database.patience import StartRefused, is_waiting
 from hayabin.settings import ProcessSettings
 from hayabin.telemetry import logging, tracing
 
 Check = Callable[[], Awaitable[bool]]
 _CHECK_TIMEOUT_S = 2.0
+_CANCELLED_S = 5.0  # for what main does on its way out once it is cancelled
 
 
 class Process:
@@ -39,6 +43,12 @@ class Process:
         self.stopping = asyncio.Event()
         self.instance = settings.instance or f"{service}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._checks: dict[str, Check] = {}
+        self._checking: dict[str, asyncio.Future[bool]] = {}
+
+    @property
+    def started(self) -> bool:
+        """Whether main got so far that there is something to drain."""
+        return bool(self._checks) and not is_waiting()
 
     def ready(self, name: str, check: Check) -> None:
         """Add a condition to ``/readyz``."""
@@ -48,12 +58,23 @@ class Process:
         """Each check by name; one that raises or hangs does not hold, and before main added any nothing is ready."""
         answer = {"running": not self.stopping.is_set(), "started": bool(self._checks)}
         for name, check in list(self._checks.items()):  # main may add one meanwhile
-            try:
-                answer[name] = await asyncio.wait_for(check(), _CHECK_TIMEOUT_S)
-            except Exception as error:  # noqa: BLE001 - a broken check is a failed check, and is said
-                logging.get_logger().warning("readiness_check_failed", check=name, error=repr(error))
-                answer[name] = False
+            answer[name] = await self._holds(name, check)
         return answer
+
+    async def _holds(self, name: str, check: Check) -> bool:
+        """Whether it holds now; one that still hangs from the last time is not begun again beside it."""
+        # not wait_for, which would wait for the end of what it cancels
+        running = self._checking.get(name)
+        if running is None or running.done():
+            running = self._checking[name] = asyncio.ensure_future(check())
+        done, _ = await asyncio.wait({running}, timeout=_CHECK_TIMEOUT_S)
+        if not done:
+            running.cancel()
+        error = TimeoutError() if not done or running.cancelled() else running.exception()
+        if error is None:
+            return running.result()
+        logging.get_logger().warning("readiness_check_failed", check=name, error=repr(error))
+        return False
 
 
 def run(service: str, settings: ProcessSettings, main: Callable[[Process], Awaitable[None]]) -> None:
@@ -69,6 +90,9 @@ async def _supervise(service: str, settings: ProcessSettings, main: Callable[[Pr
         service, process.instance, otlp_endpoint=settings.otlp_endpoint, trace_file=settings.trace_file
     )
     log = logging.get_logger()
+    crash_points.arm(settings.crash_at)
+    if settings.crash_at:
+        log.error("crash_points_armed", crash_at=settings.crash_at)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, process)
@@ -83,13 +107,10 @@ async def _supervise(service: str, settings: ProcessSettings, main: Callable[[Pr
                 log.error("admin_server_failed", port=settings.admin_port)
                 status = 1
             process.stopping.set()
-        done, _ = await asyncio.wait({work}, timeout=settings.drain_timeout_s)
-        if not done:
-            log.error("drain_timeout", seconds=settings.drain_timeout_s)
-            work.cancel()
-            status = 1
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
+        status = max(status, await _drain(process, work))
+    except StartRefused as refused:
+        log.error("start_refused", error=str(refused))  # noqa: TRY400 - it is no bug: the message says all
+        status = 1
     except Exception:
         log.exception("process_failed")
         status = 1
@@ -99,6 +120,25 @@ async def _supervise(service: str, settings: ProcessSettings, main: Callable[[Pr
         await asyncio.gather(admin, stop, return_exceptions=True)
         await loop.run_in_executor(None, provider.shutdown)
     log.info("process_stopped", status=status)
+    return status
+
+
+async def _drain(process: Process, work: asyncio.Future[None]) -> int:
+    """Wait for the end of main, in bounded time; the status of the process so far."""
+    log = logging.get_logger()
+    status, started = 0, process.started
+    done, _ = await asyncio.wait({work}, timeout=process.drain_timeout_s if started else 0)
+    if not done:
+        if started:
+            log.error("drain_timeout", seconds=process.drain_timeout_s)
+            status = 1
+        work.cancel()
+        done, _ = await asyncio.wait({work}, timeout=_CANCELLED_S)
+        if not done:
+            log.error("end_timeout", seconds=_CANCELLED_S)
+            os._exit(1)
+    with contextlib.suppress(asyncio.CancelledError):
+        work.result()
     return status
 
 

@@ -94,3 +94,5 @@ class ProcessSettings(Fragment):
     trace_sample_ratio: float = Field(default=0.01, ge=0, le=1)
     """Part of the messages that get a span of their own; batches always have one."""
     drain_timeout_s: float = Field(default=30, gt=0)
+    crash_at: str = ""
+    """For tests alone: end by SIGKILL at a ``hayabin.crash_points.CrashPoint`` (``name@n``: the n-th time)."""

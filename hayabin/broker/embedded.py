@@ -1,168 +1,26 @@
 """A broker on Postgres, for ``hayabin demo`` and ``hayabin up``: the same promises, without anything to install.
 
-Promises: see ``hayabin.broker.interface``. A message is a row; a delivery holds it (``consumer``, ``held_until``) and
-the holder renews its hold, so the messages of a dead consumer come free by themselves; NOTIFY wakes waiting consumers.
-Fails: a database error in ``publish`` raises ``PublishFailed``; consumers try again after a pause.
+Promises: see ``hayabin.broker.interface``. A message is a row; NOTIFY wakes waiting consumers, who look by themselves
+too.
+Fails: a database error in ``publish`` raises ``PublishFailed``; the driver's errors come out of the rest.
 """
 
 import asyncio
 import contextlib
-import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
 
-from hayabin.broker.interface import Delivery, OnDelivery, Outgoing, PublishFailed
-from hayabin.broker.topology import DELIVERY_LIMIT, PARKED_QUEUE, Queue, queue_of
+from hayabin.broker.embedded_parked import drop_parked, look_at_parked, retry_parked
+from hayabin.broker.embedded_subscription import DATABASE_AWAY, RETRY_S, EmbeddedSubscription
+from hayabin.broker.interface import OnDelivery, Outgoing, Parked, PublishFailed, Trouble
+from hayabin.broker.topology import MARK_QUEUE, Queue, queue_of
 from hayabin.database.engine import Pool, asyncpg_url, open_pool
 from hayabin.telemetry.logging import get_logger
 
-HOLD_S = 10.0
-"""How long the deliveries of a dead consumer stay away."""
-_RENEW_S = 3.0
-_POLL_S = 1.0
-_RETRY_S = 0.5
+PROBLEM_TIMEOUT_S = 2.0
 _CHANNEL = "hayabin_belt"
-
-_TAKE_SQL = """
-UPDATE belt_messages b SET consumer = $3, held_until = now() + make_interval(secs => $4), deliveries = deliveries + 1
-WHERE id IN (SELECT id FROM belt_messages WHERE queue = $1 AND (held_until IS NULL OR held_until < now())
-             ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
-RETURNING id, body, headers, deliveries"""
-
-
-class EmbeddedDelivery:
-    """A row in the consumer's hands."""
-
-    def __init__(self, subscription: "EmbeddedSubscription", row: Any) -> None:
-        """Wrap ``row``."""
-        self._subscription = subscription
-        self.id: int = row["id"]
-        self.queue = subscription.queue
-        self.body: bytes = row["body"]
-        self.headers: Mapping[str, str] = row["headers"]
-        self.redelivered: bool = row["deliveries"] > 1
-
-    async def ack(self) -> None:
-        """Delete the row if it is still ours."""
-        await self._subscription.settle(self, "DELETE FROM belt_messages WHERE id = $1 AND consumer = $2")
-
-    async def requeue(self) -> None:
-        """Let go of the row."""
-        await self._subscription.settle(
-            self, "UPDATE belt_messages SET consumer = NULL, held_until = NULL WHERE id = $1 AND consumer = $2"
-        )
-
-    async def park(self, reason: str, detail: str = "") -> None:
-        """Move the row to the parked queue in one statement."""
-        await self._subscription.settle(
-            self,
-            "UPDATE belt_messages SET queue = $3, consumer = NULL, held_until = NULL, deliveries = 0, "
-            "headers = headers || $4 WHERE id = $1 AND consumer = $2",
-            PARKED_QUEUE,
-            {"hayabin-queue": self.queue, "hayabin-reason": reason, "hayabin-detail": detail},
-        )
-
-
-class EmbeddedSubscription:
-    """Takes rows while it has room, and renews its hold on those in hand."""
-
-    def __init__(self, broker: "EmbeddedBroker", queue: str, on_delivery: OnDelivery, prefetch: int) -> None:
-        """Start taking."""
-        self.queue = queue
-        self._broker = broker
-        self._on_delivery = on_delivery
-        self._prefetch = prefetch
-        self._name = secrets.token_hex(8)
-        self._in_hand: dict[int, EmbeddedDelivery] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
-        self._taking = asyncio.create_task(self._take_for_ever())
-        self._renewing = asyncio.create_task(self._renew_for_ever())
-
-    def wake(self) -> None:
-        """Look again now."""
-        self._wake.set()
-
-    async def cancel(self) -> None:
-        """Stop taking; what is in hand stays held until it is settled."""
-        self._taking.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._taking
-
-    async def close(self) -> None:
-        """Stop everything; what is in hand comes free when its hold ends."""
-        await self.cancel()
-        self._renewing.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(self._renewing, *self._tasks, return_exceptions=True)
-
-    async def settle(self, delivery: EmbeddedDelivery, sql: str, *arguments: object) -> None:
-        """Run a settling statement; the row is not ours any more either way."""
-        try:
-            await self._broker.pool.execute(sql, delivery.id, self._name, *arguments)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            get_logger().info("settle_lost", queue=self.queue, error=repr(error))
-        finally:
-            self._in_hand.pop(delivery.id, None)
-            self._wake.set()
-        if sql.startswith("UPDATE"):
-            await self._broker.notify(self.queue)
-
-    async def _take_for_ever(self) -> None:
-        while True:
-            self._wake.clear()
-            room = self._prefetch - len(self._in_hand)
-            taken = 0
-            if room > 0:
-                taken = await asyncio.shield(self._take(room))
-            if taken < room or room <= 0:
-                with contextlib.suppress(TimeoutError):  # asyncio.wait_for of 3.11 can swallow a cancellation
-                    async with asyncio.timeout(_POLL_S):
-                        await self._wake.wait()
-
-    async def _take(self, room: int) -> int:
-        try:
-            rows = await self._broker.pool.fetch(_TAKE_SQL, self.queue, room, self._name, HOLD_S)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            get_logger().warning("take_failed", queue=self.queue, error=repr(error))
-            await asyncio.sleep(_RETRY_S)
-            return 0
-        for row in sorted(rows, key=lambda r: r["id"]):
-            delivery = EmbeddedDelivery(self, row)
-            self._in_hand[delivery.id] = delivery
-            if row["deliveries"] > DELIVERY_LIMIT:
-                await delivery.park("delivery_limit")
-                continue
-            task = asyncio.create_task(self._deliver(delivery))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        return len(rows)
-
-    async def _deliver(self, delivery: Delivery) -> None:
-        try:
-            await self._on_delivery(delivery)
-        except Exception:  # noqa: BLE001 - logged; the hold ends and the row is delivered again
-            get_logger().exception("delivery_unsettled", queue=self.queue)
-
-    async def _renew_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(_RENEW_S)
-            if not self._in_hand:
-                continue
-            try:
-                await self._broker.pool.execute(
-                    "UPDATE belt_messages SET held_until = now() + make_interval(secs => $1) "
-                    "WHERE id = ANY($2) AND consumer = $3",
-                    HOLD_S,
-                    list(self._in_hand),
-                    self._name,
-                )
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                get_logger().warning("renew_failed", queue=self.queue, error=repr(error))
 
 
 class EmbeddedBroker:
@@ -195,7 +53,7 @@ class EmbeddedBroker:
                 )
                 for queue in set(queues):
                     await connection.execute("SELECT pg_notify($1, $2)", _CHANNEL, queue)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_AWAY as error:
             raise PublishFailed("publish_failed", repr(error)) from error
 
     def _route(self, message: Outgoing) -> str:
@@ -224,11 +82,51 @@ class EmbeddedBroker:
         """Whether Postgres answers."""
         return bool(await self.pool.fetchval("SELECT true"))
 
+    async def problem(self) -> str:
+        """Away, or nothing."""
+        try:
+            async with asyncio.timeout(PROBLEM_TIMEOUT_S):
+                await self.pool.fetchval("SELECT true")
+        except DATABASE_AWAY:
+            return Trouble.AWAY
+        return Trouble.NONE
+
+    async def remember(self, mark: bytes) -> None:
+        """Replace the row."""
+        try:
+            async with self.pool.acquire() as connection, connection.transaction():
+                await connection.execute("DELETE FROM belt_messages WHERE queue = $1", MARK_QUEUE)
+                await connection.execute(
+                    "INSERT INTO belt_messages (queue, headers, body) VALUES ($1, '{}', $2)", MARK_QUEUE, mark
+                )
+        except DATABASE_AWAY as error:
+            raise PublishFailed("publish_failed", repr(error)) from error
+
+    async def recall(self) -> bytes | None:
+        """Read the row; the newest, if two processes replaced it at once."""
+        mark: bytes | None = await self.pool.fetchval(
+            "SELECT body FROM belt_messages WHERE queue = $1 ORDER BY id DESC LIMIT 1", MARK_QUEUE
+        )
+        return mark
+
+    async def parked(self, limit: int) -> list[Parked]:
+        """Read rows."""
+        return [parked for _, parked in await look_at_parked(self.pool, limit)]
+
+    async def retry_parked(self, ids: Collection[str]) -> int:
+        """Move rows to their queues, each in one statement."""
+        queues = await retry_parked(self.pool, ids)
+        for queue in set(queues):
+            await self.notify(queue)
+        return len(queues)
+
+    async def drop_parked(self, ids: Collection[str]) -> int:
+        """Delete rows."""
+        return await drop_parked(self.pool, ids)
+
     async def notify(self, queue: str) -> None:
         """Wake the consumers of a queue, in every process."""
-        with contextlib.suppress(
-            OSError, asyncpg.PostgresError, asyncpg.InterfaceError
-        ):  # they look again by themselves
+        with contextlib.suppress(*DATABASE_AWAY):  # they look again by themselves
             await self.pool.execute("SELECT pg_notify($1, $2)", _CHANNEL, queue)
 
     async def _listen_for_ever(self) -> None:
@@ -242,9 +140,9 @@ class EmbeddedBroker:
                     await lost.wait()
                 finally:
                     await connection.close(timeout=2)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DATABASE_AWAY as error:
                 get_logger().warning("listen_failed", error=repr(error))
-            await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(RETRY_S)
 
     def _on_notify(self, _connection: object, _pid: int, _channel: str, queue: object) -> None:
         for subscription in self._subscriptions.get(str(queue), []):

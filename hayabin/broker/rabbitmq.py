@@ -1,122 +1,105 @@
 """RabbitMQ by aio-pika.
 
-Promises: publisher confirms with a timeout, unroutable messages raise, one channel for publishing and one for each
-subscription (per-consumer prefetch), reconnection with consumers restored.
-Fails: ``PublishFailed`` when a confirm does not come in ``CONFIRM_TIMEOUT_S``; settling a delivery of a lost connection
-does nothing (the broker delivers it again).
+Promises: publisher confirms with a timeout, unroutable messages raise; per-consumer prefetch. Two connections, because
+a broker in an alarm stops reading from those that publish, and acknowledgements must pass. What was declared is
+declared again on each new connection, and a queue that is found deleted is declared again.
+Fails: ``PublishFailed`` while the belt is away or blocked (after ``AWAY_WAIT_S``), when a confirm does not come in
+``CONFIRM_TIMEOUT_S``, and for what no queue takes; ``OSError`` from the rest.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 
 import aio_pika
-from aio_pika.abc import (
-    AbstractIncomingMessage,
-    AbstractRobustChannel,
-    AbstractRobustConnection,
-    AbstractRobustExchange,
-    AbstractRobustQueue,
-)
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
+from aio_pika.abc import AbstractExchange
+from aio_pika.exceptions import ChannelNotFoundEntity, PublishError
 
-from hayabin.broker.interface import Delivery, OnDelivery, Outgoing, PublishFailed
-from hayabin.broker.topology import DEAD, DELIVERY_LIMIT, EXCHANGES, PARKED_QUEUE, Queue
-from hayabin.telemetry.logging import get_logger
+from hayabin.broker.interface import OnDelivery, Outgoing, Parked, PublishFailed, Trouble
+from hayabin.broker.rabbitmq_declare import Declarations
+from hayabin.broker.rabbitmq_link import ANSWER_TIMEOUT_S, AWAY_WAIT_S, Link, Standing, answered, being_cancelled
+from hayabin.broker.rabbitmq_mark import look_at_mark
+from hayabin.broker.rabbitmq_parked import drop_parked, look_at_parked, retry_parked
+from hayabin.broker.rabbitmq_subscription import Consumption, RabbitSubscription
+from hayabin.broker.topology import EXCHANGES, INSTALLATION, MARK_QUEUE, Queue
 from hayabin.telemetry.metrics import PUBLISH_SECONDS
 
-CONNECT_TIMEOUT_S = 15
-CONFIRM_TIMEOUT_S = 30
+CONFIRM_TIMEOUT_S = 30.0
 CONFIRM_WINDOW = 64
 """Messages on the wire without a confirm, for one ``publish``."""
-
-
-class RabbitDelivery:
-    """A delivery of RabbitMQ."""
-
-    def __init__(self, broker: "RabbitBroker", queue: str, message: AbstractIncomingMessage) -> None:
-        """Wrap ``message``."""
-        self._broker = broker
-        self._message = message
-        self.queue = queue
-        self.body: bytes = message.body
-        self.headers: Mapping[str, str] = {k: str(v) for k, v in message.headers.items()}
-        self.redelivered = bool(message.redelivered)
-
-    async def ack(self) -> None:
-        """Acknowledge; nothing if the connection is gone."""
-        await self._settle(self._message.ack())
-
-    async def requeue(self) -> None:
-        """Give back; nothing if the connection is gone."""
-        await self._settle(self._message.nack(requeue=True))
-
-    async def park(self, reason: str, detail: str = "") -> None:
-        """Copy to the parked queue, confirmed, then acknowledge."""
-        headers = {**self.headers, "hayabin-queue": self.queue, "hayabin-reason": reason, "hayabin-detail": detail}
-        await self._broker.publish([Outgoing(DEAD, PARKED_QUEUE, self.body, headers)])
-        await self.ack()
-
-    async def _settle(self, action: object) -> None:
-        try:
-            await action  # type: ignore[misc]
-        except (AMQPError, ChannelInvalidStateError, ConnectionError) as error:
-            get_logger().info("settle_lost", queue=self.queue, error=repr(error))
-
-
-class RabbitSubscription:
-    """A consumer on a channel of its own."""
-
-    def __init__(self, channel: AbstractRobustChannel, queue: AbstractRobustQueue, tag: str) -> None:
-        """Keep what is needed to end it."""
-        self._channel = channel
-        self._queue = queue
-        self._tag = tag
-
-    async def cancel(self) -> None:
-        """Stop deliveries; the channel stays open so that those in hand can be settled."""
-        try:
-            await self._queue.cancel(self._tag)
-        except (AMQPError, ChannelInvalidStateError, ConnectionError) as error:
-            get_logger().info("cancel_lost", error=repr(error))
+DELETED_PAUSE_S = 2.0
+PARKED_TIMEOUT_S = 120.0
 
 
 class RabbitBroker:
     """See ``hayabin.broker.interface.Broker``."""
 
-    def __init__(self, connection: AbstractRobustConnection, channel: AbstractRobustChannel) -> None:
-        """Use ``channel`` for publishing and declaring."""
-        self._connection = connection
-        self._channel = channel
-        self._exchanges: dict[str, AbstractRobustExchange] = {}
-        self._looking: AbstractRobustChannel | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+    def __init__(self, url: str, name: str) -> None:
+        """Remember where; ``open`` connects."""
+        self._declarations = Declarations()
+        self._working = Link(url, name, self._declarations.make_again)
+        self._publishing = Link(url, f"{name} publish", self._prepare_publishing)
+        self._exchanges: dict[str, AbstractExchange] = {}
+        self._subscriptions: list[RabbitSubscription] = []
+        self._late_at_s: float | None = None
+        """When a confirm did not come in time though the broker had said nothing, until one comes."""
 
-    async def open_exchanges(self) -> None:
-        """Declare the exchanges."""
-        for name in EXCHANGES:
-            self._exchanges[name] = await self._channel.declare_exchange(
-                name, aio_pika.ExchangeType.DIRECT, durable=True
-            )
+    async def open(self) -> None:
+        """Connect.
+
+        Raises: OSError.
+        """
+        await self._working.open()
+        await self._publishing.open()
+
+    async def close(self) -> None:
+        """End the subscriptions and the connections."""
+        await asyncio.gather(*(subscription.end() for subscription in self._subscriptions))
+        await asyncio.gather(self._publishing.close(), self._working.close())
+
+    async def _prepare_publishing(self, standing: Standing) -> None:
+        await self._declarations.make_again(standing)
+        channel = standing.connection.channel(publisher_confirms=True, on_return_raises=True)
+        await channel.initialize()
+        channel.close_callbacks.add(lambda *_: standing.lost.set())  # such as for an exchange that was deleted
+        self._exchanges = {name: await channel.get_exchange(name, ensure=False) for name in EXCHANGES}
 
     async def declare(self, queues: Sequence[Queue]) -> None:
-        """Declare and bind."""
-        for queue in queues:
-            declared = await self._channel.declare_queue(queue.name, durable=True, arguments=_arguments(queue))
-            await declared.bind(self._exchanges[queue.exchange], queue.routing_key)
+        """Declare and bind, now and on each new connection."""
+        standing = await self._working.standing()
+        await answered(self._declarations.make(standing, queues), ANSWER_TIMEOUT_S)
+        self._declarations.remember(queues)
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Publish in windows, each confirmed."""
         for start in range(0, len(messages), CONFIRM_WINDOW):
-            window = messages[start : start + CONFIRM_WINDOW]
-            with PUBLISH_SECONDS.time():
-                answers = await asyncio.gather(*map(self._publish_one, window), return_exceptions=True)
-            for answer in answers:
-                if isinstance(answer, BaseException):
-                    if isinstance(answer, asyncio.CancelledError) and _being_cancelled():
-                        raise answer
-                    raise PublishFailed("publish_failed", repr(answer)) from answer
+            for answer in await self.confirm(messages[start : start + CONFIRM_WINDOW]):
+                if answer is not None:
+                    raise answer
+
+    async def confirm(self, window: Sequence[Outgoing]) -> list[PublishFailed | None]:
+        """Publish a window of messages at once, and say of each how it failed or ``None``.
+
+        Raises: PublishFailed if the belt is away or blocked: nothing was sent.
+        """
+        try:
+            standing = await self._publishing.standing()
+        except ConnectionError as error:
+            raise PublishFailed("publish_failed", Trouble.AWAY) from error
+        if not await standing.unblocked(AWAY_WAIT_S):
+            raise PublishFailed("publish_failed", Trouble.BLOCKED)
+        with PUBLISH_SECONDS.time():
+            answers = await asyncio.gather(*map(self._publish_one, window), return_exceptions=True)
+        if any(isinstance(answer, asyncio.CancelledError) for answer in answers) and being_cancelled():
+            raise asyncio.CancelledError
+        late = any(isinstance(answer, TimeoutError) for answer in answers) and await standing.unblocked(0)
+        self._late_at_s = asyncio.get_running_loop().time() if late else None
+        if late:
+            standing.lost.set()  # one queue without a leader holds up the whole channel: the next publish has a new one
+        failures = [_failure(*pair) for pair in zip(window, answers, strict=True)]
+        await self._declare_deleted(window, failures)
+        return failures
 
     async def _publish_one(self, message: Outgoing) -> None:
         await self._exchanges[message.exchange].publish(
@@ -130,74 +113,112 @@ class RabbitBroker:
             timeout=CONFIRM_TIMEOUT_S,
         )
 
+    async def _declare_deleted(self, window: Sequence[Outgoing], failures: Sequence[PublishFailed | None]) -> None:
+        """Bring back the queues that were not found though they were declared, for the next attempt."""
+        lost = [
+            one for one, failure in zip(window, failures, strict=True) if failure and failure.reason == "unroutable"
+        ]
+        deleted = {queue for one in lost for queue in self._declarations.of_message(one.exchange, one.routing_key)}
+        if not deleted:
+            return
+        # a queue that is there again too soon keeps RabbitMQ from telling its consumers that theirs was deleted
+        await asyncio.sleep(DELETED_PAUSE_S)
+        with contextlib.suppress(OSError):  # the next attempt fails as well then
+            await self.declare(list(deleted))
+
     async def consume(self, queue: str, on_delivery: OnDelivery, *, prefetch: int) -> RabbitSubscription:
         """Consume on a channel of its own."""
-        channel = await self._connection.channel()
-        await channel.set_qos(prefetch_count=prefetch)
-        source = await channel.declare_queue(queue, passive=True)  # get_queue's would not be restored
-        tag = await source.consume(partial(self._on_message, queue, on_delivery), no_ack=False)
-        return RabbitSubscription(channel, source, tag)
-
-    async def _on_message(self, queue: str, on_delivery: OnDelivery, message: AbstractIncomingMessage) -> None:
-        task = asyncio.create_task(_deliver(on_delivery, RabbitDelivery(self, queue, message)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        subscription = RabbitSubscription(
+            Consumption(
+                link=self._working,
+                queue=queue,
+                prefetch=prefetch,
+                on_delivery=on_delivery,
+                declare=self._declarations.make_known,
+                publish=self.publish,
+            )
+        )
+        await subscription.start()
+        self._subscriptions.append(subscription)
+        return subscription
 
     async def depth(self, queues: Sequence[str]) -> dict[str, int]:
-        """Passive declarations, on a channel of their own because a missing queue closes it."""
-        answer: dict[str, int] = {}
-        for name in queues:
-            if self._looking is None or self._looking.is_closed:
-                self._looking = await self._connection.channel()
-            try:
-                # robust=False: a robust channel answers from its memory the second time
-                queue = await self._looking.declare_queue(name, passive=True, robust=False)
-                answer[name] = queue.declaration_result.message_count or 0
-            except ChannelNotFoundEntity:
-                answer[name] = 0
-                self._looking = None
-        return answer
+        """Passive declarations."""
+        standing = await self._working.standing()
+        return await answered(_depth(standing, queues), ANSWER_TIMEOUT_S)
 
     async def healthy(self) -> bool:
-        """Whether the connection is up."""
-        return self._connection.connected.is_set()
+        """Whether the connections are up."""
+        return self._working.up and self._publishing.up
+
+    async def problem(self) -> str:
+        """See the interface; an alarm is known from the first publish on that met it."""
+        now_s = asyncio.get_running_loop().time()
+        if self._late_at_s is not None and now_s < self._late_at_s + CONFIRM_TIMEOUT_S:
+            return Trouble.BLOCKED
+        if not await self.healthy():
+            return Trouble.AWAY
+        standing = await self._publishing.standing()
+        return Trouble.NONE if await standing.unblocked(0) else Trouble.BLOCKED
+
+    async def remember(self, mark: bytes) -> None:
+        """Publish it to a queue of length one."""
+        await self.publish([Outgoing(INSTALLATION, MARK_QUEUE, mark)])
+
+    async def recall(self) -> bytes | None:
+        """Take the mark and give it back."""
+        standing = await self._working.standing()
+        return await answered(look_at_mark(standing), ANSWER_TIMEOUT_S)
+
+    async def parked(self, limit: int) -> list[Parked]:
+        """Take them all, then give them back."""
+        standing = await self._working.standing()
+        return await answered(look_at_parked(standing, limit), PARKED_TIMEOUT_S)
+
+    async def retry_parked(self, ids: Collection[str]) -> int:
+        """Publish, confirmed, then acknowledge."""
+        standing = await self._working.standing()
+        return await answered(retry_parked(standing, ids, self.confirm), PARKED_TIMEOUT_S)
+
+    async def drop_parked(self, ids: Collection[str]) -> int:
+        """Acknowledge."""
+        standing = await self._working.standing()
+        return await answered(drop_parked(standing, ids), PARKED_TIMEOUT_S)
 
 
-async def _deliver(on_delivery: OnDelivery, delivery: Delivery) -> None:
-    try:
-        await on_delivery(delivery)
-    except Exception:  # noqa: BLE001 - logged
-        get_logger().exception("delivery_unsettled", queue=delivery.queue)  # the broker delivers it again
+def _failure(message: Outgoing, answer: BaseException | None) -> PublishFailed | None:
+    match answer:
+        case None:
+            return None
+        case PublishError():
+            failure = PublishFailed("unroutable", f"{message.exchange} {message.routing_key}")
+        case _:
+            failure = PublishFailed("publish_failed", repr(answer))
+    failure.__cause__ = answer
+    return failure
 
 
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _arguments(queue: Queue) -> dict[str, str | int]:
-    arguments: dict[str, str | int] = {"x-queue-type": "quorum"}
-    if queue.name != PARKED_QUEUE:
-        arguments |= {
-            "x-delivery-limit": DELIVERY_LIMIT,
-            "x-dead-letter-exchange": DEAD,
-            "x-dead-letter-routing-key": PARKED_QUEUE,
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",
-        }
-    return arguments
+async def _depth(standing: Standing, queues: Sequence[str]) -> dict[str, int]:
+    answer = dict.fromkeys(queues, 0)
+    waiting = list(queues)
+    while waiting:
+        try:
+            async with standing.channel() as channel:
+                while waiting:
+                    name = waiting.pop()
+                    queue = await channel.declare_queue(name, passive=True)
+                    answer[name] = queue.declaration_result.message_count or 0
+        except ChannelNotFoundEntity:
+            continue  # which closed the channel
+    return answer
 
 
 @asynccontextmanager
 async def open_rabbitmq(url: str, *, name: str) -> AsyncIterator[RabbitBroker]:
-    """A broker on a robust connection."""
-    connection = await aio_pika.connect_robust(
-        url, timeout=CONNECT_TIMEOUT_S, client_properties={"connection_name": name}, reconnect_interval=1
-    )
+    """A broker on two connections that come back."""
+    broker = RabbitBroker(url, name)
     try:
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        broker = RabbitBroker(connection, channel)
-        await broker.open_exchanges()
+        await broker.open()
         yield broker
     finally:
-        await connection.close()
+        await broker.close()

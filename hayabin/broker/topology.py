@@ -15,15 +15,20 @@ RENDER = "hayabin.render"
 DISPATCH = "hayabin.dispatch"
 EVENTS = "hayabin.events"
 DEAD = "hayabin.dead"
-EXCHANGES = (RENDER, DISPATCH, EVENTS, DEAD)
+INSTALLATION = "hayabin.installation"
+EXCHANGES = (RENDER, DISPATCH, EVENTS, DEAD, INSTALLATION)
 
 PARKED_QUEUE = "parked"
+MARK_QUEUE = "installation.mark"
 EVENTS_DELIVERY = "delivery"
 EVENTS_ENGAGEMENT = "engagement"
 EVENTS_BOUNCE = "bounce"
 
 DELIVERY_LIMIT = 50
 """Deliveries of one message before the broker itself parks it; our own consumer parks poison at once."""
+LOOKED_AT_LIMIT = 1_000_000_000
+"""The limit of the queues that are looked at and not consumed. Looking counts as a delivery; RabbitMQ 4 throws away at
+20 where nothing is said, and 3.x takes -1 for 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ def shared_queues() -> list[Queue]:
         *(Queue(render_queue(belt), RENDER, belt) for belt in RenderBelt),
         *(Queue(events_queue(kind), EVENTS, kind) for kind in kinds),
         Queue(PARKED_QUEUE, DEAD, PARKED_QUEUE),
+        Queue(MARK_QUEUE, INSTALLATION, MARK_QUEUE),
     ]
 
 
@@ -76,3 +82,10 @@ def pool_queues(pool: str) -> list[Queue]:
 def queue_of(exchange: str, routing_key: str, queues: Sequence[Queue]) -> Queue | None:
     """The queue that a message goes to, or ``None`` if no binding takes it."""
     return next((q for q in queues if q.exchange == exchange and q.routing_key == routing_key), None)
+
+
+def way_to(queue: str) -> tuple[str, str] | None:
+    """The exchange and routing key that lead to a queue of work by its name; ``None`` for any other name."""
+    family, _, routing_key = queue.partition(".")
+    exchange = {"render": RENDER, "dispatch": DISPATCH, "events": EVENTS}.get(family)
+    return (exchange, routing_key) if exchange and routing_key else None

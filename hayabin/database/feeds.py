@@ -9,7 +9,7 @@ Fails: database errors come out; nothing was fed then.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from hayabin.contracts.codec import encode
 from hayabin.contracts.render_pb2 import RenderChunk
@@ -35,11 +35,14 @@ SELECT f.id, f.campaign_id, f.attempt, c.tenant_id, c.class, c.traceparent, c.la
        (SELECT array_agg(fed.id ORDER BY fed.id) FROM unnest(f.message_ids) AS fed(id) CROSS JOIN LATERAL (
             SELECT 1 FROM messages m WHERE m.id = fed.id AND m.state IN ('due', 'deferred') AND m.attempt = f.attempt
               AND m.next_attempt_at IS NULL OFFSET 0) w) AS waiting,
-       EXISTS (SELECT 1 FROM unnest(f.message_ids) AS fed(id) CROSS JOIN LATERAL (
-            SELECT 1 FROM messages m WHERE m.id = fed.id AND m.state = 'claimed' AND m.attempt = f.attempt + 1
-            OFFSET 0) c) AS claimed
+       (SELECT array_agg(fed.id ORDER BY fed.id) FROM unnest(f.message_ids) AS fed(id) CROSS JOIN LATERAL (
+            SELECT 1 FROM messages m WHERE m.id = fed.id
+              AND (m.state = 'claimed' AND m.attempt = f.attempt + 1
+                   OR m.state IN ('due', 'deferred') AND m.attempt = f.attempt AND m.next_attempt_at IS NOT NULL
+                      AND f.fed_at > now() - 2 * make_interval(secs => $2)) OFFSET 0) c) AS kept
 FROM feeds f JOIN campaigns c ON c.id = f.campaign_id
-WHERE f.lease_expires_at < now() AND c.state = 'sending'
+WHERE (f.lease_expires_at < now() OR f.lease_expires_at > now() + 2 * make_interval(secs => $2)) -- the clock went back
+  AND c.state = 'sending'
 ORDER BY f.id LIMIT $1 FOR UPDATE OF f SKIP LOCKED"""
 
 
@@ -60,7 +63,7 @@ async def put(
     """Feed rows, in chunks of ``CHUNK_ROWS``, within the caller's transaction; by the belt of their class if None."""
     if not ids:
         return
-    lease_expires_at = datetime.now(UTC) + timedelta(seconds=LEASE_S)
+    lease_expires_at: datetime = await connection.fetchval("SELECT now() + make_interval(secs => $1)", float(LEASE_S))
     headers = {"traceparent": target.traceparent} if target.traceparent else {}
     rows = []
     for start in range(0, len(ids), CHUNK_ROWS):
@@ -142,34 +145,41 @@ async def drop_finished(connection: Connection) -> int:
 async def refeed_expired(connection: Connection, *, limit: int = 50) -> int:
     """Feed again what fell off the belt: rows that still wait under a lease that ended; returns how many rows.
 
-    A row that has a ``next_attempt_at`` comes by itself (``feed_retries``). A lease with a claim open stays until it is
+    A row that has a ``next_attempt_at`` comes by itself (``feed_retries``); its lease stays for a while, because who
+    has it in hand may still claim it, and lost claims are looked for under leases. A claim keeps its lease until it is
     settled.
     """
     refed = 0
-    for row in await connection.fetch(EXPIRED_SQL, limit):
+    for row in await connection.fetch(EXPIRED_SQL, limit, float(LEASE_S)):
         target = FeedTarget(row["campaign_id"], row["tenant_id"], row["class"], row["traceparent"], row["launched_at"])
         waiting = row["waiting"] or []
         await put(connection, target, row["attempt"], waiting)
         refed += len(waiting)
-        if not row["claimed"]:
+        if not row["kept"]:
             await connection.execute("DELETE FROM feeds WHERE id = $1", row["id"])
         else:
             await connection.execute(
-                "UPDATE feeds SET lease_expires_at = now() + make_interval(secs => $2) WHERE id = $1",
+                "UPDATE feeds SET lease_expires_at = now() + make_interval(secs => $2), message_ids = $3 WHERE id = $1",
                 row["id"],
                 float(LEASE_S),
+                row["kept"],
             )
     return refed
 
 
-async def end_leases(connection: Connection, campaign_id: int) -> None:
-    """Make everything of a campaign that is on the belt due again at once (resume: the gate sent it away meanwhile)."""
+async def end_leases(connection: Connection, campaign_id: int | None = None) -> None:
+    """Make everything that is on the belt due again at once: of a campaign, or of all.
+
+    For a resume (the gate sent mails away meanwhile), and for a belt that was emptied.
+    """
     await connection.execute(
         """
         UPDATE messages m SET next_attempt_at = now()
         FROM feeds f, unnest(f.message_ids) AS fed(id)
-        WHERE f.campaign_id = $1 AND m.id = fed.id AND m.attempt = f.attempt AND m.state IN ('due', 'deferred')
-          AND m.next_attempt_at > now()""",
+        WHERE ($1::bigint IS NULL OR f.campaign_id = $1) AND m.id = fed.id AND m.attempt = f.attempt
+          AND m.state IN ('due', 'deferred') AND m.next_attempt_at > now()""",
         campaign_id,
     )
-    await connection.execute("UPDATE feeds SET lease_expires_at = now() WHERE campaign_id = $1", campaign_id)
+    await connection.execute(
+        "UPDATE feeds SET lease_expires_at = now() WHERE $1::bigint IS NULL OR campaign_id = $1", campaign_id
+    )

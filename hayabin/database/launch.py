@@ -14,7 +14,14 @@ import orjson
 from hayabin.database import counters
 from hayabin.database.engine import Connection
 from hayabin.database.feeds import FeedTarget, end_leases, feed_first
-from hayabin.domain.campaign import CampaignState, IllegalTransition, MessageClass, RenderBelt, require_transition
+from hayabin.domain.campaign import (
+    LAUNCHABLE,
+    CampaignState,
+    IllegalTransition,
+    MessageClass,
+    RenderBelt,
+    require_transition,
+)
 
 FIRST_FEED_ROWS = 1000
 
@@ -145,7 +152,7 @@ async def _locked(connection: Connection, campaign_id: int, tenant_id: int) -> A
 async def _filled(connection: Connection, campaign: Any, arguments: Sequence[object], sql: str) -> LaunchResult:
     current = CampaignState(campaign["state"])
     require_transition(current, CampaignState.SENDING)
-    if current is CampaignState.PAUSED:  # paused → sending is a resume, not a second launch
+    if current not in LAUNCHABLE:  # paused → sending is a resume, completed → sending a reopening
         raise IllegalTransition(current, CampaignState.SENDING)
     row = await connection.fetchrow(sql, campaign["id"], campaign["tenant_id"], *arguments)
     if row is None or row["audience"] == 0:

@@ -2,8 +2,9 @@
 
 Promises:
 - ``claim`` lets a row through only if, in that one statement, it is still waiting at the attempt number that the caller
-  has, its campaign is sending, its address is not suppressed and its deadline has not passed. The attempt number grows
-  with the claim, so the same belt message can never be let through twice.
+  has, its campaign is sending, its address is not suppressed and its deadline has not passed, the installation is not
+  held and its pulse is not older than the caller knows (``installation``). The attempt number grows with the claim, so
+  the same belt message can never be let through twice.
 - ``record`` writes outcomes, their attempts, counters and the failures for the bounce service (by the outbox) in one
   transaction; an outcome for a row that has moved on changes nothing.
 - Each move is in ``hayabin.domain.message.TRANSITIONS``; the SQL is made from that table.
@@ -43,7 +44,8 @@ WITH ruled AS MATERIALIZED (
         SELECT CASE WHEN {_SUPPRESSED_NOW} THEN 'suppressed' WHEN c.send_by <= now() THEN 'expired'
                     ELSE 'claimed' END AS verdict
         FROM messages m JOIN campaigns c ON c.id = m.campaign_id AND c.state = 'sending'
-        WHERE m.id = a.id AND m.attempt = a.attempt AND m.state IN ({_WAITING}) OFFSET 0) v),
+        WHERE m.id = a.id AND m.attempt = a.attempt AND m.state IN ({_WAITING}) OFFSET 0) v
+    WHERE (SELECT i.held_reason = '' AND i.pulse >= $4 FROM installation i)),
 moved AS (
     UPDATE messages m
     SET state = r.verdict, changed_at = now(), claimed_by = $3,
@@ -79,7 +81,7 @@ kept AS (
                           lane, tls, duration_ms, address, tls_version, tls_policy, tls_result)
     SELECT o.id, o.attempt, v.tenant_id, o.state, o.reason, o.phase, o.code, o.enhanced, o.reply, o.source_ip, o.mx,
            o.lane, o.tls, o.duration_ms, o.address, o.tls_version, o.tls_policy, o.tls_result
-    FROM moved v JOIN outcome o ON o.id = v.id
+    FROM moved v JOIN outcome o ON o.id = v.id AND o.attempt = v.attempt
     ON CONFLICT (message_id, attempt) DO UPDATE SET state = excluded.state, reason = excluded.reason,
         phase = excluded.phase, code = excluded.code, enhanced = excluded.enhanced, reply = excluded.reply,
         finished_at = now()),
@@ -173,15 +175,18 @@ class Recorded:
     reason: str | None
 
 
-async def claim(connection: Connection, rows: Sequence[tuple[int, int]], owner: str) -> dict[int, str]:
+async def claim(
+    connection: Connection, rows: Sequence[tuple[int, int]], owner: str, *, pulse: int = 0
+) -> dict[int, str]:
     """The gate.
 
-    Shape: ``rows`` are (message id, attempts begun when it was fed), in any order, each id once.
+    Shape: ``rows`` are (message id, attempts begun when it was fed), in any order, each id once; ``pulse`` is the
+    latest of the installation that the caller has seen: nothing passes in a database that has not come that far.
     Returns: the ids that may be sent now, as attempt number + 1, each with the suppression key of the mailbox that it
     may be sent to. Every other row is none of the caller's business.
     """
     ordered = sorted(rows)  # one lock order for everybody: no deadlock
-    answer = await connection.fetch(CLAIM_SQL, [i for i, _ in ordered], [a for _, a in ordered], owner)
+    answer = await connection.fetch(CLAIM_SQL, [i for i, _ in ordered], [a for _, a in ordered], owner, pulse)
     return {row["id"]: row["address_key"] for row in answer if row["state"] == MessageState.CLAIMED}
 
 

@@ -593,3 +593,20 @@ belt_messages = Table(  # the embedded broker's queues; empty where RabbitMQ is 
     _now("published_at"),
     Index("ix_belt_messages_queue_id", "queue", "id"),
 )
+
+# --- the installation itself --------------------------------------------------------------------------------------
+
+installation = Table(  # one row; what guards against a database that was taken back to an earlier state
+    "installation",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False, server_default="1"),
+    Column("epoch", BigInteger, nullable=False, server_default="1"),  # grows with each hold: lives of the database
+    Column("pulse", BigInteger, nullable=False, server_default="0"),  # grows every few seconds; never goes back
+    _now("pulsed_at"),
+    Column("identity", Text, nullable=False, server_default=""),  # of the cluster and database that pulsed last
+    Column("held_reason", Text, nullable=False, server_default=""),  # not empty: nothing passes the gate
+    _at("held_at"),
+    Column("belt_problem", Text, nullable=False, server_default=""),  # why the belt takes nothing, as last seen
+    _at("belt_seen_at"),
+    CheckConstraint("id = 1", name="one_row"),
+)

@@ -8,6 +8,7 @@ Fails: a publish that is not confirmed leaves the rows where they are; the next 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from hayabin.crash_points import CrashPoint, reach
 from hayabin.database.engine import Connection, Pool
 
 
@@ -61,5 +62,7 @@ async def relay(
         )
         if taken:
             taken.sort(key=lambda row: row["id"])
+            reach(CrashPoint.RELAY_TAKEN)
             await publish([OutboxRow(r["exchange"], r["routing_key"], r["body"], r["headers"]) for r in taken])
+            reach(CrashPoint.RELAY_PUBLISHED)
         return len(taken)

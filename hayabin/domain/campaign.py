@@ -4,7 +4,9 @@ Promises: ``TRANSITIONS`` is the only table of moves.
 Fails: ``require_transition`` raises ``IllegalTransition``, which the API reports as 409.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class CampaignState(StrEnum):
@@ -14,7 +16,7 @@ class CampaignState(StrEnum):
     SCHEDULED = "scheduled"  # launches by itself at schedule_at
     SENDING = "sending"  # the audience is in the ledger; rows are due
     PAUSED = "paused"  # no new SMTP transaction begins; resume goes on with the rest
-    COMPLETED = "completed"  # no row is open any more
+    COMPLETED = "completed"  # no row is open any more; sending again where what was unknown is due again
     CANCELLED = "cancelled"  # stopped for good; what was due became cancelled
     FAILED = "failed"  # could not be launched (held for a person); the reason is kept
 
@@ -42,6 +44,18 @@ class MergePolicy(StrEnum):
     BLOCK = "block"  # this recipient fails and the campaign is paused
 
 
+class UnknownPolicy(StrEnum):
+    """What the scheduler does with messages in state ``unknown``, by the class of their campaign."""
+
+    HOLD = "hold"  # they stay until a sign of life or a person settles them
+    RESEND_ONCE = "resend_once"  # the first time that a message becomes unknown it is sent again; then it is held
+
+
+UNKNOWN_POLICIES: Mapping[MessageClass, UnknownPolicy] = MappingProxyType(
+    {MessageClass.BULK: UnknownPolicy.HOLD, MessageClass.TRANSACTIONAL: UnknownPolicy.RESEND_ONCE}
+)
+"""What holds unless the scheduler's settings say otherwise."""
+
 C = CampaignState
 
 TRANSITIONS: dict[CampaignState, frozenset[CampaignState]] = {
@@ -49,10 +63,15 @@ TRANSITIONS: dict[CampaignState, frozenset[CampaignState]] = {
     C.SCHEDULED: frozenset({C.SENDING, C.DRAFT, C.CANCELLED, C.FAILED}),
     C.SENDING: frozenset({C.PAUSED, C.COMPLETED, C.CANCELLED}),
     C.PAUSED: frozenset({C.SENDING, C.CANCELLED}),
-    C.COMPLETED: frozenset(),
+    C.COMPLETED: frozenset({C.SENDING}),
     C.CANCELLED: frozenset(),
     C.FAILED: frozenset({C.DRAFT}),
 }
+
+LAUNCHABLE = frozenset({C.DRAFT, C.SCHEDULED})
+"""States from which the move to sending is a launch: the audience goes into the ledger, once.
+
+From paused it is a resume, from completed a reopening."""
 
 
 class IllegalTransition(Exception):

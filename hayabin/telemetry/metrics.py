@@ -18,6 +18,8 @@ OUTBOX_AGE_SECONDS = Gauge("hayabin_outbox_age_seconds", "Age of the oldest outb
 FED = Counter("hayabin_fed_messages", "Ledger rows put on the belt, by why", ["why"])
 FEEDER_LAST_TICK = Gauge("hayabin_feeder_last_tick_timestamp_seconds", "When the feeder last looked (Unix time)")
 BELT_DEPTH = Gauge("hayabin_belt_depth", "Ready messages of a queue, as the feeder saw them", ["queue"])
+HELD = Gauge("hayabin_installation_held", "1 while nothing is sent because a person must decide")
+BELTS_EMPTIED = Counter("hayabin_belts_emptied", "Times that the belt was found emptied; what was on it was fed again")
 LOST_CLAIMS = Counter("hayabin_lost_claims", "Claims whose owner is gone; the rows became unknown")
 
 # --- renderer

@@ -16,7 +16,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from hayabin.database.engine import Connection
+from hayabin.database.engine import AWAY, Connection
+from hayabin.telemetry.logging import get_logger
 from services.api.problems import Problem
 
 _FORM = re.compile(r"Bearer hyb_([a-z0-9]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
@@ -94,7 +95,10 @@ async def authenticate(connection: Connection, authorization: str | None) -> Pri
     if not hmac.compare_digest(hashlib.sha256(found[2].encode()).digest(), expected) or row is None:
         raise Problem(401, "unauthenticated", "This API key is not valid (any more).", headers=_CHALLENGE)
     if row["stale"]:
-        await connection.execute("UPDATE api_keys SET last_used_at = now() WHERE id = $1", row["id"])
+        try:
+            await connection.execute("UPDATE api_keys SET last_used_at = now() WHERE id = $1", row["id"])
+        except AWAY as error:  # a full disk, a standby: who only reads is served all the same
+            get_logger().warning("last_use_not_noted", key_id=row["id"], error=repr(error))
     return Principal(row["tenant_id"], row["id"], frozenset(row["scopes"]))
 
 

@@ -1,4 +1,4 @@
-"""``hayabin admin``: tenants, keys, pools, lanes, secrets, migrations; talks to the database of HAYABIN_DATABASE_URL.
+"""``hayabin admin``: tenants, keys, pools, lanes, holds, secrets, migrations, in the database of HAYABIN_DATABASE_URL.
 
 Promises: an API key is shown once, at its creation, and never again.
 Fails: with exit code 1 and a sentence that says what to do.
@@ -14,6 +14,7 @@ import click
 from hayabin.database.migrate import upgrade
 from services.api.access import Scope, new_key
 from services.api.admin_database import database_url, on_database
+from services.api.admin_hold import hold, release, status
 from services.api.admin_lanes import lanes, resume, suspend
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -31,7 +32,7 @@ def admin() -> None:
     """Tenants, API keys, pools, lanes, secrets, migrations."""
 
 
-for command in (lanes, suspend, resume):
+for command in (lanes, suspend, resume, hold, release, status):
     admin.add_command(command)
 
 

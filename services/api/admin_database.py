@@ -11,7 +11,7 @@ import asyncpg
 import click
 from pydantic import ValidationError
 
-from hayabin.database.engine import asyncpg_url
+from hayabin.database.engine import STATEMENT_TIMEOUT_S, asyncpg_url
 from hayabin.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def on_database(work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
 
     async def run() -> T:
         try:
-            connection = await asyncpg.connect(url, timeout=CONNECT_S)
+            connection = await asyncpg.connect(url, timeout=CONNECT_S, command_timeout=STATEMENT_TIMEOUT_S)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise click.ClickException(f"the database of HAYABIN_DATABASE_URL cannot be had: {error!r}") from error
         try:

@@ -5,17 +5,17 @@ explanations of problems need none, and load nothing from elsewhere.
 """
 
 import time
-from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hayabin.database.engine import Database
+from hayabin.database.engine import AWAY, Database
 from hayabin.telemetry import tracing
 from services.api import problems
+from services.api.admission import Admission, Limits
 from services.api.body_limit import BodyLimit
 from services.api.openapi import document_of
 from services.api.rate_limit import RateLimit
@@ -78,6 +78,7 @@ def make_app(settings: ApiSettings, database: Database) -> FastAPI:
     app.state.database = database
     app.state.uploads = Uploads()
     app.state.rate_limit = RateLimit(settings.rate_per_s, settings.rate_burst, time.monotonic)
+    app.state.admission = Admission(Limits(settings.backlog_limit, settings.outbox_limit))
     app.add_middleware(BodyLimit)
     app.add_middleware(Traced)
     problems.install(app)
@@ -89,14 +90,13 @@ def make_app(settings: ApiSettings, database: Database) -> FastAPI:
     return app
 
 
-async def health(request: Request) -> JSONResponse:
-    """Whether the API and its database answer, and the age of what waits for the belt."""
-    row = await request.app.state.database.pool.fetchrow(
-        "SELECT COALESCE(EXTRACT(EPOCH FROM now() - (SELECT min(created_at) FROM outbox)), 0)::float8 AS outbox_age_s, "
-        "(SELECT count(*) FROM instances WHERE seen_at > now() - interval '20 seconds') AS dispatchers"
-    )
-    body: dict[str, Any] = {"status": "ok", "version": VERSION, **dict(row)}
-    return JSONResponse(body, headers={"Cache-Control": "no-store"})
+async def health(request: Request) -> Response:
+    """Whether API and database answer, whether what is launched is sent, and the age of what waits for the belt."""
+    try:
+        facts = await request.app.state.admission.health(request.app.state.database.pool)
+    except AWAY as error:  # here and not by the framework, which would log it as a fault of ours
+        return problems.answer(request, problems.translate(error))
+    return JSONResponse({"version": VERSION, **facts}, headers={"Cache-Control": "no-store"})
 
 
 async def document(request: Request) -> JSONResponse:

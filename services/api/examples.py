@@ -72,6 +72,10 @@ _TIMELINE = [
                     "S: 220 mx.example.net ESMTP", "C: EHLO mta1.example.jp", "S: 250 mx.example.net"]},
     {"at": _AT, "what": "open", "link": None, "detail": ""},
 ]  # fmt: skip
+_UNKNOWN = {
+    "id": 1002, "campaign_id": 21, "recipient": "b@example.net", "state": "unknown", "attempts": 1,
+    "reason": "dispatcher_lost", "changed_at": _AT,
+}  # fmt: skip
 _SUPPRESSION = {
     "email": "b@example.net", "list_id": 0, "reason": "manual", "source": "api", "created_at": _AT, "expires_at": None,
 }  # fmt: skip
@@ -104,6 +108,8 @@ REQUESTS: dict[str, Any] = {
     "launchCampaign": {"allow_unverified_domain": True},
     "scheduleCampaign": {"schedule_at": "2099-12-01T09:00:00+09:00", "allow_unverified_domain": True},
     "testCampaign": {"to": ["me@example.jp"], "variables": {"name": "私"}},
+    "resolveMessage": {"as": "accepted"},
+    "resolveUnknown": {"as": "resend"},
     "suppress": {"emails": ["b@example.net"]},
     "addDomain": {"name": "mail.example.jp"},
     **ENGINE_REQUESTS,
@@ -163,6 +169,18 @@ ANSWERS: dict[str, Any] = {
         "waiting": {"reason": "greylisted", "until": _AT},
         "timeline": _TIMELINE,
     },
+    "listMessages": _page(_UNKNOWN),
+    "resolveMessage": {
+        **_MESSAGE,
+        "campaign_id": 21,
+        "id": 1002,
+        "recipient": "b@example.net",
+        "attempts": 1,
+        "reason": "resolved_accepted",
+        "waiting": None,
+        "timeline": _TIMELINE[:1],
+    },
+    "resolveUnknown": {"campaign_id": 21, "resolved": 20000, "remaining": 80000, "next_cursor": "azoyMTAwMg"},
     "suppress": {"added": 1, "known": 0},
     "listSuppressions": _page(_SUPPRESSION),
     "getSuppression": {"email": "b@example.net", "suppressions": [_SUPPRESSION]},
@@ -172,6 +190,14 @@ ANSWERS: dict[str, Any] = {
     "getDomain": _DOMAIN,
     "verifyDomain": {**_DOMAIN, "verified_at": _AT},
     **ENGINE_ANSWERS,
-    "getHealth": {"status": "ok", "version": "0.1.0", "outbox_age_s": 0.0, "dispatchers": 1},
+    "getHealth": {
+        "status": "ok",
+        "version": "0.1.0",
+        "held_reason": "",
+        "belt_problem": "",
+        "pulse_age_s": 1.2,
+        "outbox_age_s": 0.0,
+        "dispatchers": 1,
+    },
 }
 """By operation id; None where the answer has no body."""

@@ -1,4 +1,6 @@
-"""Entry of the image: ``python -m services.api.main serve | scheduler | admin …``."""
+"""Entry of the image: ``python -m services.api.main serve | scheduler | admin … | parked …``."""
+
+import asyncio
 
 import click
 
@@ -6,6 +8,7 @@ from hayabin.database.engine import Database
 from hayabin.lifecycle import Process, run, serve_http
 from services.api.admin import admin
 from services.api.app import make_app
+from services.api.parked import parked
 from services.api.scheduler.main import run_scheduler
 from services.api.scheduler.settings import SchedulerSettings
 from services.api.settings import ApiSettings
@@ -23,8 +26,14 @@ def serve() -> None:
 
     async def work(process: Process) -> None:
         async with Database(settings.database_url.get_secret_value(), name="api", size=16) as database:
-            process.ready("database", lambda: database.pool.fetchval("SELECT true"))
-            await serve_http(make_app(settings, database), settings.http_host, settings.http_port, process)
+            process.ready("database", database.healthy)
+            app = make_app(settings, database)
+            reading = asyncio.create_task(app.state.admission.read_for_ever(database.pool))
+            try:
+                await serve_http(app, settings.http_host, settings.http_port, process)
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
 
     run("api", settings, work)
 
@@ -36,6 +45,7 @@ def scheduler() -> None:
 
 
 main.add_command(admin)
+main.add_command(parked)
 
 if __name__ == "__main__":
     main()

@@ -18,10 +18,7 @@ Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` 
 
 def after(cursor: str | None) -> int:
     """The id that the page begins after."""
-    text = text_after(cursor)
-    if text and not (text.isascii() and text.isdecimal()):
-        raise _invalid()
-    return min(int(text or "0"), 2**63 - 1)
+    return ids_after(cursor, 1)[0]
 
 
 def text_after(cursor: str | None) -> str:
@@ -43,6 +40,14 @@ def words_after(cursor: str | None, count: int) -> list[str]:
     return [*words, *[""] * count][:count]
 
 
+def ids_after(cursor: str | None, count: int) -> list[int]:
+    """The ``count`` ids that the page begins after; zeros to begin with."""
+    words = words_after(cursor, count)
+    if not all(word.isascii() and (word.isdecimal() or not word) for word in words):
+        raise _invalid()
+    return [min(int(word or "0"), 2**63 - 1) for word in words]
+
+
 def _invalid() -> Problem:
     return Problem(422, "invalid-cursor", "Take the cursor from `next_cursor` of the page before, unchanged.")
 
@@ -50,7 +55,9 @@ def _invalid() -> Problem:
 def page(rows: Sequence[Any], limit: int, key: str = "id") -> dict[str, Any]:
     """A page of rows; ask the database for ``limit + 1``."""
     shown = [dict(row) for row in rows[:limit]]
-    cursor = None
-    if len(rows) > limit:
-        cursor = base64.urlsafe_b64encode(f"k:{shown[-1][key]}".encode()).decode().rstrip("=")
-    return {"items": shown, "next_cursor": cursor}
+    return {"items": shown, "next_cursor": cursor_of(shown[-1][key]) if len(rows) > limit else None}
+
+
+def cursor_of(place: object) -> str:
+    """The cursor of a page that begins after a place."""
+    return base64.urlsafe_b64encode(f"k:{place}".encode()).decode().rstrip("=")

@@ -13,7 +13,8 @@ KINDS: dict[str, str] = {
     "request-timeout": "The body did not come in time. Send the request again.",
     "conflict": "Something that the request refers to has changed meanwhile. Read it again, then decide.",
     "name-taken": "Names are unique within a tenant. Take another one, or use what is there.",
-    "wrong-state": "The campaign's state does not allow this move (see the states in the documentation).",
+    "wrong-state": "The state of the campaign or of the message does not allow this move (see the states in the "
+    "documentation).",
     "pool-removed": "The campaign's IP pool was removed. Choose another pool for it, or take the pool back.",
     "pool-in-use": "Campaigns that may still send use this pool. Say with `move_to` which pool they go on with.",
     "address-in-use": "A source IP sends for one pool only. Remove it from the pool that `detail` names first.",
@@ -39,6 +40,16 @@ KINDS: dict[str, str] = {
     "too-many-requests": "This API key is over its rate. Wait for Retry-After.",
     "too-many-uploads": "This tenant has its share of uploads under way. Wait for one to end.",
     "dns-unavailable": "The DNS did not answer. Try again.",
+    "belt-unavailable": "The belt (RabbitMQ) is away or takes nothing: `detail` quotes it. Nothing was done. Reads, "
+    "pause, cancel and schedules work; wait for Retry-After.",
+    "installation-held": "Nothing is sent until an operator decides: `detail` says why. Nothing was done. See "
+    "`hayabin admin status`, then `hayabin admin release`.",
+    "scheduler-silent": "No scheduler has given a sign for a minute, so nothing would be sent. Nothing was done. "
+    "Start one.",
+    "backlog-full": "Too much waits to be sent already: `detail` says what. Nothing was done. Wait for Retry-After.",
+    "storage-full": "The database has no room left; nothing was done. The operator must give it more.",
+    "outcome-unknown": "The database went away before it said whether the request was done. Ask again with the same "
+    "Idempotency-Key, which has one effect; without one, look first.",
     "unavailable": "Something that Hayabin needs is away for the moment; nothing was done. Wait for Retry-After.",
     "internal-error": "This is our fault and was logged with the `trace_id`. Nothing was done.",
 }

@@ -1,10 +1,10 @@
 """Errors as RFC 9457 problems.
 
 Promises: every answer that is no success is ``application/problem+json`` with a stable ``type``; what is our fault (the
-database is away, a bug) is 5xx, never 4xx, and says nothing of the inside.
+database is away or full, a bug) is 5xx, never 4xx, and says nothing of the inside. Trouble that passes is 503 with
+Retry-After, and nothing was done; where that is not known, it is ``outcome-unknown``.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,23 +17,13 @@ from opentelemetry import trace
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from hayabin.database.engine import AWAY
 from hayabin.database.launch import CampaignMissing, EmptyAudience
 from hayabin.domain.campaign import IllegalTransition
 from hayabin.telemetry.logging import get_logger
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 100
-_AWAY = (
-    OSError,
-    asyncio.TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.SerializationError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.LockNotAvailableError,
-)
 
 
 class Problem(Exception):
@@ -55,6 +45,10 @@ class Problem(Exception):
         self.detail = detail
         self.errors = list(errors)
         self.headers = headers or {}
+
+
+class OutcomeUnknown(Exception):
+    """The answer to COMMIT was lost: what was asked is done, or it is not."""
 
 
 def not_found(what: str) -> Problem:
@@ -111,13 +105,48 @@ def translate(error: Exception) -> Problem:
     refusal = _refusal(error)
     if refusal is not None:
         return refusal
-    if isinstance(error, _AWAY):
-        get_logger().warning("dependency_away", error=repr(error))
-        return Problem(
-            503, "unavailable", "The database is not available just now. Try again.", headers={"Retry-After": "2"}
-        )
+    trouble = _trouble(error)
+    if trouble is not None:
+        get_logger().warning("dependency_away", error=repr(error), cause=repr(error.__cause__))
+        return trouble
     get_logger().error("request_failed", error=repr(error), exc_info=error)
     return Problem(500, "internal-error", "This is our fault, and it was logged. Try again later.")
+
+
+def _trouble(error: Exception) -> Problem | None:
+    """The problem where the database cannot serve just now, and will again."""
+    match error:
+        case OutcomeUnknown():
+            return Problem(
+                503,
+                "outcome-unknown",
+                "The database went away before it said whether this was done. Ask again with the same Idempotency-Key: "
+                "you will have one effect. Without one, look first whether it was done.",
+                headers={"Retry-After": "2"},
+            )
+        case asyncpg.DiskFullError():
+            return Problem(
+                503,
+                "storage-full",
+                "The database has no room left. Nothing was done. Your operator must give it more; then ask again.",
+                headers={"Retry-After": "30"},
+            )
+        case asyncpg.ReadOnlySQLTransactionError():
+            return Problem(
+                503,
+                "unavailable",
+                "The database takes no changes just now (it is a standby). Nothing was done. Ask again.",
+                headers={"Retry-After": "5"},
+            )
+        case _ if isinstance(error, AWAY):
+            return Problem(
+                503,
+                "unavailable",
+                "The database is not available just now. Nothing was done. Ask again.",
+                headers={"Retry-After": "2"},
+            )
+        case _:
+            return None
 
 
 def _refusal(error: Exception) -> Problem | None:

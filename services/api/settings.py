@@ -24,3 +24,7 @@ class ApiSettings(DatabaseSettings, BrokerSettings, TokenSettings, SealingSettin
     rate_per_s: float = Field(default=200, ge=0)
     """Requests a second that one API key may make of this process; 0: as many as it likes."""
     rate_burst: int = Field(default=400, ge=1)
+    backlog_limit: int = Field(default=20_000_000, ge=0)
+    """Mails of one tenant that may wait in its running campaigns before a launch is refused; 0: any number."""
+    outbox_limit: int = Field(default=50_000, ge=0)
+    """Messages that may wait for the belt before launches and tests are refused; 0: any number."""

@@ -6,23 +6,9 @@ so that the consumer puts the message back; after one of these nothing was chang
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
-import asyncpg
-from asyncpg.exceptions import InsufficientResourcesError, OperatorInterventionError, TransactionRollbackError
-
+from hayabin.database.engine import AWAY
 from hayabin.domain.errors import TemporaryFailure
-
-DATABASE_AWAY: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,  # the connection or the pool is closing
-    asyncpg.PostgresConnectionError,  # class 08
-    OperatorInterventionError,  # class 57: shutting down, starting up, cancelled
-    InsufficientResourcesError,  # class 53: too many connections, disk full
-    TransactionRollbackError,  # class 40: deadlock, serialization
-    asyncpg.ReadOnlySQLTransactionError,  # a replica that is not promoted yet
-)
 
 
 @contextmanager
@@ -34,5 +20,5 @@ def database_may_be_away() -> Iterator[None]:
     """
     try:
         yield
-    except DATABASE_AWAY as error:
+    except AWAY as error:
         raise TemporaryFailure("database_away", repr(error)) from error

@@ -11,6 +11,7 @@ from hayabin.broker import Broker, Outgoing
 from hayabin.broker.topology import EVENTS, EVENTS_BOUNCE
 from hayabin.contracts.codec import encode
 from hayabin.contracts.event_pb2 import BounceEvent, Event, EventBatch
+from hayabin.crash_points import CrashPoint, reach
 from hayabin.telemetry import tracing
 from hayabin.telemetry.metrics import INBOUND_REFUSED
 from services.bounce.peer_limits import Refusal
@@ -35,6 +36,7 @@ class Intake:
         ):
             body = encode(EventBatch(events=[event]))
             await self._broker.publish([Outgoing(EVENTS, EVENTS_BOUNCE, body, tracing.inject({}))])
+            reach(CrashPoint.BOUNCE_PUBLISHED)
 
     @staticmethod
     def refused(refusal: Refusal) -> None:

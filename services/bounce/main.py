@@ -28,10 +28,10 @@ GRACE_S = 10.0
 async def serve(process: Process, settings: BounceSettings) -> None:
     """Run until told to stop."""
     started = asyncio.Event()
-    process.ready("started", lambda: _is_set(started))  # before anything else: without a check a process is ready
+    process.ready("started", lambda: _is_set(started))
     async with (
         Database(settings.database_url.get_secret_value(), name="bounce", size=POOL_SIZE) as database,
-        connect(settings.broker_url.get_secret_value(), name=process.instance) as broker,
+        connect(settings.broker_url.get_secret_value(), name=process.instance, patient=True) as broker,
     ):
         intake = Intake(broker)
         server = InboundServer(inbound_options(settings), intake.take, intake.refused)
@@ -39,7 +39,7 @@ async def serve(process: Process, settings: BounceSettings) -> None:
         in_hand = InHand()
         subscriptions = await _subscribe(broker, database.pool, token_ring(settings), in_hand, settings.bounce_prefetch)
         process.ready("broker", broker.healthy)
-        process.ready("database", lambda: database.pool.fetchval("SELECT true"))
+        process.ready("database", database.healthy)
         process.ready("smtp", lambda: _listening(server))
         started.set()
         get_logger().info("bounce_started", port=port)

@@ -17,6 +17,7 @@ from opentelemetry.trace import Span
 
 from hayabin.broker import Delivery
 from hayabin.contracts.event_pb2 import BounceEvent
+from hayabin.crash_points import CrashPoint, reach
 from hayabin.database import ledger
 from hayabin.database.engine import Connection, Pool
 from hayabin.domain.bounce_reason import classify_status
@@ -80,6 +81,7 @@ class Reports:
             with database_may_be_away():
                 async with self._pool.acquire() as connection, connection.transaction():
                     await self._write(connection, found, mail, received_at, span)
+                reach(CrashPoint.BOUNCE_PROJECTED)
         INBOUND.labels(kind).inc()
 
     async def _write(

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from hayabin.broker import Delivery
 from hayabin.contracts.event_pb2 import DeliveryEvent, Event
+from hayabin.crash_points import CrashPoint, reach
 from hayabin.database.engine import Pool
 from hayabin.domain.errors import PoisonMessage
 from hayabin.domain.message import MessageState
@@ -44,6 +45,7 @@ class Refusals:
             with database_may_be_away():
                 async with self._pool.acquire() as connection, connection.transaction():
                     launches = await refuse(connection, refusals)
+            reach(CrashPoint.REFUSALS_PROJECTED)
             for link in (link for launch in launches for link in tracing.link_of(launch)):
                 span.add_link(link.context)
 

@@ -7,6 +7,8 @@ not, goes back to the belt when the process stops.
 """
 
 import asyncio
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -26,6 +28,7 @@ class BatchInHand:
     launched_at: datetime
     context: Context
     open_mails: int
+    lease_expires_s: float = math.inf  # of the ledger's clock (Unix)
     given_back: bool = False
     all_settled: asyncio.Event = field(default_factory=asyncio.Event)
     transactional: bool = False
@@ -63,6 +66,7 @@ class Job:
     claimed: bool = False
     misaddressed: bool = False  # the ledger knows another mailbox: it must not be sent
     fresh_starts: int = 0  # times that a connection closed before this mail was offered on it
+    _settled: Callable[[], None] = lambda: None
     _holds_batch: bool = True
     _taken_over: TakenOver | None = None
 
@@ -81,9 +85,10 @@ class Job:
             self._let_batch_go()
         return True
 
-    def claim(self) -> None:
-        """The gate let it through: from here on the ledger says what becomes of it."""
+    def claim(self, settled: Callable[[], None] = lambda: None) -> None:
+        """The gate let it through: from here on the ledger says what becomes of it; then ``settled`` is called."""
         self.claimed = True
+        self._settled = settled
         self._let_go()
 
     def give_back(self) -> None:
@@ -93,6 +98,7 @@ class Job:
 
     def settle(self) -> None:
         """The ledger has what became of it, or it was none of our business."""
+        self._settled()
         self._let_go()
 
     def _let_go(self) -> None:
@@ -117,6 +123,7 @@ def take_in_hand(delivery: Delivery, batch: MailBatch, context: Context, now_s: 
         launched_at,
         context,
         len(batch.mails),
+        batch.lease_expires_ms / 1000,
         transactional=batch.lane.startswith("transactional-"),
     )
     return [_job(in_hand, mail, batch.attempt, now_s) for mail in batch.mails]

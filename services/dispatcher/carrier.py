@@ -3,7 +3,8 @@
 Promises: no SMTP transaction begins without the gate and without the lane's leave; a group takes about a quarter of a
 second, so a pause is quick and a crash leaves few ``unknown``; what the lane granted and did not begin is given back; a
 claimed mail whose connection closed before it was offered goes over another one.
-Fails: a surprise comes out of ``carry``; the mails that it had claimed become ``unknown``.
+Fails: a surprise comes out of ``carry``; the mail at which it happened becomes ``unknown``, the others of its group go
+over another connection.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from collections import deque
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from hayabin.crash_points import CrashPoint, reach
 from hayabin.domain.address import bare_form
 from hayabin.domain.errors import TemporaryFailure
 from hayabin.domain.policy import DottedForm, Policy
@@ -189,7 +191,16 @@ class Carrier:
                     self.lane.give_back(len(group))
                     self._destination.again(group)
                     return
-                await self._send(session, group.popleft())
+                job = group.popleft()
+                try:
+                    await self._send(session, job)
+                except Exception:
+                    peer = session.peer
+                    way = Way(self._destination.provider, peer.source_ip, peer.host, peer.address, peer)
+                    self._around.reporter.lost_sight(job, way)
+                    self.lane.give_back(len(group))
+                    self._destination.again(group)
+                    raise
             self._destination.tempo.cycled((time.monotonic() - begun_s) / size)
 
     async def _claimed_group(self, session: SmtpSession) -> deque[Job]:
@@ -235,6 +246,7 @@ class Carrier:
         way = Way(destination.provider, peer.source_ip, peer.host, peer.address, peer)
         with transaction_span(job, way) as span:
             try:
+                reach(CrashPoint.SMTP_BEFORE_MAIL)
                 end = await session.send(self._envelope(job))
             except EnvelopeRefused as error:
                 end = smtp_outcome.never_offered(str(error))
@@ -249,6 +261,7 @@ class Carrier:
             schedule = self._around.retrying.schedule(self._policy.retry_delays_s)
             judged = None
             if end.accepted:
+                reach(CrashPoint.SMTP_REPLIED)
                 if self.lane.accepted():
                     destination.grow()
             elif end.verdict is not None:

@@ -2,7 +2,8 @@
 
 Promises: ``claim`` returns exactly the rows that this dispatcher may send, each attempt granted once, also when the
 database goes away between the claim and its answer: after its return the rows that were granted are recognised by their
-owner. While one statement is under way the next one gathers; at most ``MAX_ROWS`` go in one.
+owner, but for those that somebody here was told of before. While one statement is under way the next one gathers; at
+most ``MAX_ROWS`` go in one. A mail whose lease ended long ago is not claimed: nobody would look for it if we died.
 Fails: ``GateClosed`` when the process stops before the database is back; what was granted then becomes ``unknown``.
 """
 
@@ -10,11 +11,15 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import asyncpg
 
+from hayabin.crash_points import CrashPoint, reach
 from hayabin.database import ledger
 from hayabin.database.engine import Connection, Pool
+from hayabin.database.feeds import LEASE_S
+from hayabin.database.installation import Watch
 from hayabin.domain.address import AddressInvalid, parse_address
 from hayabin.domain.errors import TemporaryFailure
 from hayabin.telemetry.logging import get_logger
@@ -23,6 +28,8 @@ from services.dispatcher.batch import Job
 
 MAX_ROWS = 1000
 WINDOW_S = 0.002
+HELD_BEYOND_LEASE_S = LEASE_S * 0.8
+"""So long after its lease ended a mail in hand may be claimed: the ledger keeps an ended lease for ``LEASE_S`` more."""
 _RETRY_S = 0.5
 DATABASE_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
@@ -49,11 +56,13 @@ class _Waiting:
 class Gate:
     """The gate of one dispatcher; run ``run`` as a task."""
 
-    def __init__(self, pool: Pool, owner: str) -> None:
-        """Claim in the name of ``owner``."""
+    def __init__(self, pool: Pool, owner: str, watch: Watch | None = None) -> None:
+        """Claim in the name of ``owner``; ``watch`` knows how far the database has come."""
         self._pool = pool
         self._owner = owner
+        self._watch = watch or Watch()
         self._waiting: list[_Waiting] = []
+        self._told: set[Row] = set()  # granted to somebody here, and not settled yet
         self._arrived = asyncio.Event()
         self._closed = False
 
@@ -72,6 +81,14 @@ class Gate:
         self._arrived.set()
         return await waiting.answer
 
+    def now_s(self) -> float:
+        """The ledger's time (Unix)."""
+        return self._watch.clock.now_s()
+
+    def settled(self, row: Row) -> None:
+        """The ledger has what became of a row that was granted."""
+        self._told.discard(row)
+
     async def run(self) -> None:
         """Answer claims until cancelled."""
         try:
@@ -86,6 +103,7 @@ class Gate:
                     raise
                 for waiting in batch:
                     if not waiting.answer.done():
+                        self._told.update(row for row in waiting.rows if row[0] in granted)
                         waiting.answer.set_result({i: granted[i] for i, _ in waiting.rows if i in granted})
         finally:
             self._closed = True
@@ -121,7 +139,9 @@ class Gate:
                         if uncertain:
                             granted |= await self._already_granted(connection, rows)
                         rest = [row for row in rows if row[0] not in granted]
-                        granted |= await ledger.claim(connection, rest, self._owner)
+                        granted |= await ledger.claim(connection, rest, self._owner, pulse=self._watch.pulse)
+                if granted:
+                    reach(CrashPoint.GATE_CLAIMED)
                 GATE_ROWS.labels("claimed").inc(len(granted))
                 GATE_ROWS.labels("refused").inc(len(rows) - len(granted))
                 return granted  # noqa: TRY300 - the loop is the point
@@ -131,7 +151,8 @@ class Gate:
                 await asyncio.sleep(_RETRY_S)
 
     async def _already_granted(self, connection: Connection, rows: list[Row]) -> dict[int, str]:
-        found = await connection.fetch(_GRANTED_SQL, [r[0] for r in rows], [r[1] for r in rows], self._owner)
+        mine = [row for row in rows if row not in self._told]
+        found = await connection.fetch(_GRANTED_SQL, [r[0] for r in mine], [r[1] for r in mine], self._owner)
         return {row["id"]: row["address_key"] for row in found}
 
 
@@ -146,17 +167,18 @@ async def admitted(gate: Gate, jobs: Sequence[Job]) -> list[Job]:
         GateClosed: nothing was settled.
     """
     asking: dict[int, Job] = {}
+    oldest_s = gate.now_s() - HELD_BEYOND_LEASE_S
     for job in jobs:
         known = asking.get(job.message_id)
-        if not job.claimed and (known is None or known.attempt < job.attempt):
+        if not job.claimed and job.batch.lease_expires_s > oldest_s and (known is None or known.attempt < job.attempt):
             asking[job.message_id] = job
     granted: dict[int, str] = {}
     if asking:
         granted = await gate.claim([(job.message_id, job.attempt) for job in asking.values()])
     through = []
     for job in jobs:
-        if not job.claimed and asking[job.message_id] is job and job.message_id in granted:
-            job.claim()
+        if not job.claimed and asking.get(job.message_id) is job and job.message_id in granted:
+            job.claim(partial(gate.settled, (job.message_id, job.attempt)))
             job.misaddressed = not is_mailbox(job.recipient, granted[job.message_id])
             through.append(job)
         elif job.claimed:

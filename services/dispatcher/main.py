@@ -7,11 +7,12 @@ the rest back and ends with no claim open.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from hayabin.broker import connect
+from hayabin.broker import Broker, connect
 from hayabin.broker.consumer import handle
 from hayabin.broker.topology import pool_queues
 from hayabin.database import instances
 from hayabin.database.engine import Database
+from hayabin.database.installation import Watch, read_mark
 from hayabin.domain.errors import TemporaryFailure
 from hayabin.lifecycle import Process, run
 from hayabin.telemetry.logging import get_logger
@@ -47,7 +48,7 @@ async def serve(process: Process, settings: DispatcherSettings) -> None:
     """Run until told to stop."""
     async with (
         Database(settings.database_url.get_secret_value(), name="dispatcher", size=8, look_ups=True) as database,
-        connect(settings.broker_url.get_secret_value(), name=process.instance) as broker,
+        connect(settings.broker_url.get_secret_value(), name=process.instance, patient=True) as broker,
     ):
         proofs = Proofs(
             database.pool,
@@ -58,7 +59,8 @@ async def serve(process: Process, settings: DispatcherSettings) -> None:
             settings.egress_timeout_s,
         )
         proofs.prove_own()
-        worker = build(process, settings, database, proofs)
+        watch = await _watch(database, broker)
+        worker = build(process, settings, database, proofs, watch)
         around = worker.around
         await instances.beat(database.pool, process.instance, "dispatcher")
         await broker.declare(pool_queues(settings.pool))
@@ -66,7 +68,7 @@ async def serve(process: Process, settings: DispatcherSettings) -> None:
         await proofs.turn()
         await around.control.read()
         process.ready("broker", broker.healthy)
-        process.ready("database", lambda: database.pool.fetchval("SELECT true"))
+        process.ready("database", database.healthy)
         process.ready("source_ips", _holds(lambda: bool(proofs.proven())))
         consumption = Consumption(
             broker,
@@ -84,6 +86,7 @@ async def serve(process: Process, settings: DispatcherSettings) -> None:
                 worker.tick_for_ever(),
                 proofs.prove_for_ever(),
                 around.control.read_for_ever(),
+                watch.read_for_ever(database.pool),
                 around.control.caps.reserve_for_ever(),
                 _every(instances.BEAT_S, lambda: instances.beat(database.pool, process.instance, "dispatcher")),
                 _every(SHARE_S, lambda: sources.share_providers(database.pool, worker.learnt)),
@@ -106,6 +109,22 @@ async def serve(process: Process, settings: DispatcherSettings) -> None:
         await _leave(process, database, worker, proofs)
 
 
+async def _watch(database: Database, broker: Broker) -> Watch:
+    """Know how far the installation has come, by the database and by the belt's mark, before anything is claimed."""
+    watch = Watch()
+    await watch.read(database.pool)
+    while watch.pulse:  # else it never beat: there is no mark
+        try:
+            mark = read_mark(await broker.recall())
+        except OSError as error:  # away, or others look at it
+            get_logger().warning("mark_waits", error=repr(error))
+            await asyncio.sleep(0.5)
+        else:
+            watch.pulse = max(watch.pulse, mark.pulse if mark else 0)
+            break
+    return watch
+
+
 async def _until_stop_or_end(process: Process, parts: list[asyncio.Task[None]]) -> None:
     """Wait for the end; a part that ends by itself is reason to stop: its failure comes out when it is stopped."""
     stopping = asyncio.create_task(process.stopping.wait())
@@ -124,10 +143,10 @@ async def _leave(process: Process, database: Database, worker: Worker, proofs: P
     await instances.leave(database.pool, process.instance)
 
 
-def build(process: Process, settings: DispatcherSettings, database: Database, proofs: Proofs) -> Worker:
+def build(process: Process, settings: DispatcherSettings, database: Database, proofs: Proofs, watch: Watch) -> Worker:
     """Put the parts together."""
     Sampling.ratio = settings.trace_sample_ratio
-    writer = OutcomeWriter(database.pool, transcripts=settings.transcript_days > 0)
+    writer = OutcomeWriter(database.pool, transcripts=settings.transcript_days > 0, clock=watch.clock)
     suspensions = Suspensions(settings.pool)
     control = Control(
         database=database.pool,
@@ -135,7 +154,7 @@ def build(process: Process, settings: DispatcherSettings, database: Database, pr
         instance=process.instance,
         shipped=load_policies(settings.policy_dir),
         suspensions=suspensions,
-        caps=DailyCaps(database.pool),
+        caps=DailyCaps(database.pool, today=watch.clock.now),
         proven=proofs.proven,
     )
     lanes = Lanes(Rules(suspensions, control.daily_caps))
@@ -143,9 +162,9 @@ def build(process: Process, settings: DispatcherSettings, database: Database, pr
     lookup = DnsLookup(settings.resolvers, timeout_s=DNS_TIMEOUT_S, trust_ad=settings.dnssec)
     around = Surroundings(
         control=control,
-        gate=Gate(database.pool, process.instance),
+        gate=Gate(database.pool, process.instance, watch),
         writer=writer,
-        reporter=Reporter(writer),
+        reporter=Reporter(writer, watch.clock),
         lanes=lanes,
         planner=TlsPlanner(Dane(lookup, port=settings.smtp_port), ca_file=settings.ca_file),
         retrying=Retrying(settings.retry_delays, settings.retry_max_age_s),
@@ -165,7 +184,7 @@ def build(process: Process, settings: DispatcherSettings, database: Database, pr
             question_timeout_s=DNS_TIMEOUT_S,
         )
     )
-    return Worker(around, resolver, _mta_sts(settings, lookup, database), settings.drain_timeout_s / 2)
+    return Worker(around, resolver, watch.clock, _mta_sts(settings, lookup, database), settings.drain_timeout_s / 2)
 
 
 def _mta_sts(settings: DispatcherSettings, lookup: DnsLookup, database: Database) -> MtaSts | None:

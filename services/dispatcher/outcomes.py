@@ -12,7 +12,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import asyncpg
@@ -20,7 +20,9 @@ import asyncpg
 from hayabin.broker.topology import EVENTS, EVENTS_DELIVERY
 from hayabin.contracts.codec import encode
 from hayabin.contracts.event_pb2 import DeliveryEvent, Event, EventBatch
+from hayabin.crash_points import CrashPoint, reach
 from hayabin.database import ledger, outbox
+from hayabin.database.clock import DatabaseClock
 from hayabin.database.engine import Connection, Pool
 from hayabin.domain.message import MessageState
 from hayabin.telemetry.logging import get_logger
@@ -57,7 +59,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Postponement:
-    """A row given back unattempted; ``attempt`` counts the attempts begun."""
+    """A row given back unattempted; ``attempt`` counts the attempts begun, ``until`` is of this machine's clock."""
 
     message_id: int
     attempt: int
@@ -69,9 +71,10 @@ class Postponement:
 class OutcomeWriter:
     """The outcome writer of one dispatcher; run ``run`` as a task."""
 
-    def __init__(self, pool: Pool, *, transcripts: bool = True) -> None:
-        """Write by ``pool``, with or without transcripts."""
+    def __init__(self, pool: Pool, *, transcripts: bool = True, clock: DatabaseClock | None = None) -> None:
+        """Write by ``pool``, with or without transcripts; ``clock`` turns times of this machine into the database's."""
         self._pool = pool
+        self._clock = clock or DatabaseClock()
         self._transcripts = transcripts
         self._reports: list[Report] = []
         self._postponed: list[Postponement] = []
@@ -118,6 +121,8 @@ class OutcomeWriter:
         del self._reports[: len(reports)]
         del self._postponed[: len(postponed)]
         self._room.set()
+        if reports:
+            reach(CrashPoint.OUTCOME_COMMITTED)
         for report in reports:
             OUTCOMES.labels(report.outcome.state.value, report.provider).inc()
             report.done()
@@ -132,19 +137,29 @@ class OutcomeWriter:
                     await _write_reports(connection, reports)
                     if self._transcripts:
                         await _write_transcripts(connection, reports)
-                    await _write_postponed(connection, postponed)
+                    await _write_postponed(connection, postponed, self._clock)
+                    if reports:
+                        reach(CrashPoint.OUTCOME_BEFORE_COMMIT)
                     return
             except _REFUSED as error:
-                if len(reports) + len(postponed) <= 1:  # it stays claimed, and becomes unknown when we are gone
+                if len(reports) + len(postponed) <= 1:
                     ids = [x.outcome.message_id for x in reports] + [x.message_id for x in postponed]
                     get_logger().error("outcome_refused", message_ids=ids, error=repr(error))
-                    return
+                    if not reports or reports[0].outcome == _bare(reports[0].outcome):
+                        return  # it stays claimed, and becomes unknown when we are gone
+                    reports = [replace(reports[0], outcome=_bare(reports[0].outcome), said=None)]
+                    continue
                 half, other_half = len(reports) // 2, len(postponed) // 2
                 await self._write_all(reports[:half], postponed[:other_half])
                 reports, postponed = reports[half:], postponed[other_half:]
             except DATABASE_AWAY as error:
                 get_logger().warning("outcomes_wait", rows=len(reports), error=repr(error))
                 await asyncio.sleep(_RETRY_S)
+
+
+def _bare(outcome: ledger.Outcome) -> ledger.Outcome:
+    """What became of it, without what was said: words of others may be what the database refuses."""
+    return ledger.Outcome(outcome.message_id, outcome.attempt, outcome.state, outcome.next_attempt_at, outcome.reason)
 
 
 async def _write_reports(connection: Connection, reports: list[Report]) -> None:
@@ -180,9 +195,9 @@ async def _write_transcripts(connection: Connection, reports: list[Report]) -> N
         await ledger.keep_transcripts(connection, rows)
 
 
-async def _write_postponed(connection: Connection, postponed: list[Postponement]) -> None:
+async def _write_postponed(connection: Connection, postponed: list[Postponement], clock: DatabaseClock) -> None:
     by_reason: dict[str, list[tuple[int, int, datetime]]] = {}
     for item in postponed:
-        by_reason.setdefault(item.reason, []).append((item.message_id, item.attempt, item.until))
+        by_reason.setdefault(item.reason, []).append((item.message_id, item.attempt, clock.from_here(item.until)))
     for reason, rows in by_reason.items():
         await ledger.postpone(connection, rows, reason)

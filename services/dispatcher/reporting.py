@@ -8,9 +8,10 @@ what TLS came to, and its transcript.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
+from hayabin.database.clock import DatabaseClock
 from hayabin.database.ledger import Outcome
 from hayabin.domain.bounce_reason import Verdict
 from hayabin.domain.message import MessageState
@@ -71,9 +72,10 @@ class _Fate:
 class Reporter:
     """Turns ends of attempts into outcomes and hands them to the writer."""
 
-    def __init__(self, writer: OutcomeWriter) -> None:
-        """Report to ``writer``."""
+    def __init__(self, writer: OutcomeWriter, clock: DatabaseClock | None = None) -> None:
+        """Report to ``writer``; the next attempt's time is of ``clock``."""
         self._writer = writer
+        self._clock = clock or DatabaseClock()
 
     def sent(self, job: Job, way: Way, schedule: RetrySchedule, sent: Sent) -> MessageState:
         """Report a transaction; returns the state that the row takes."""
@@ -83,21 +85,37 @@ class Reporter:
         elif sent.verdict is None:
             fate = _Fate(MessageState.UNKNOWN, None, end.kind.value)
         else:
-            fate = _fate(job, schedule, sent.verdict, soon=sent.soon)
+            fate = self._fate(job, schedule, sent.verdict, soon=sent.soon)
         said = None if sent.said is None else partial(transcript, sent.said, end)
         outcome = _outcome(job, way, fate, end.phase, end.reply, int(end.duration_s * 1000))
         self._put(job, way, outcome, said, suppress=sent.verdict is not None and sent.verdict.suppress)
         return fate.state
 
+    def lost_sight(self, job: Job, way: Way) -> None:
+        """Report a transaction that ended in a fault of ours: what the server has of it, nobody knows."""
+        fate = _Fate(MessageState.UNKNOWN, None, "dispatcher_failed")
+        self._put(job, way, _outcome(job, way, fate, SmtpPhase.DOT, None), None, suppress=False)
+
     def refused(self, job: Job, way: Way, schedule: RetrySchedule, refusal: Refusal) -> None:
         """Report an attempt without a transaction."""
-        fate = _fate(job, schedule, refusal.verdict, soon=refusal.soon)
+        fate = self._fate(job, schedule, refusal.verdict, soon=refusal.soon)
         reply = refusal.reply or Reply(0, None, refusal.detail)
         said = None
         if refusal.peer is not None:
             way = replace(way, mx=refusal.peer.host, address=refusal.peer.address, tried=refusal.peer)
             said = partial(transcript_of_failure, refusal.peer, refusal.lines, refusal.detail)
         self._put(job, way, _outcome(job, way, fate, refusal.phase, reply), said, suppress=refusal.verdict.suppress)
+
+    def _fate(self, job: Job, schedule: RetrySchedule, verdict: Verdict, *, soon: bool) -> _Fate:
+        if verdict.permanent:
+            return _Fate(MessageState.BOUNCED, None, verdict.reason.value)
+        now = self._clock.now()
+        next_at = schedule.next_attempt(job.attempt + 1, job.batch.launched_at, now, random.random())  # noqa: S311
+        if next_at is None:
+            return _Fate(MessageState.EXPIRED, None, verdict.reason.value)
+        if soon:
+            next_at = min(next_at, now + timedelta(seconds=SOON_S))
+        return _Fate(MessageState.DEFERRED, next_at, verdict.reason.value)
 
     def _put(self, job: Job, way: Way, outcome: Outcome, said: Callable[[], str] | None, *, suppress: bool) -> None:
         self._writer.put(Report(outcome, way.provider, suppress, job.settle, said))
@@ -127,15 +145,3 @@ def _outcome(
         tls_policy=None if plan is None else plan.tls_policy or None,
         tls_result=None if plan is None else plan.tls_result or None,
     )
-
-
-def _fate(job: Job, schedule: RetrySchedule, verdict: Verdict, *, soon: bool) -> _Fate:
-    if verdict.permanent:
-        return _Fate(MessageState.BOUNCED, None, verdict.reason.value)
-    now = datetime.now(UTC)
-    next_at = schedule.next_attempt(job.attempt + 1, job.batch.launched_at, now, random.random())  # noqa: S311
-    if next_at is None:
-        return _Fate(MessageState.EXPIRED, None, verdict.reason.value)
-    if soon:
-        next_at = min(next_at, now + timedelta(seconds=SOON_S))
-    return _Fate(MessageState.DEFERRED, next_at, verdict.reason.value)

@@ -16,6 +16,7 @@ import socket
 import time
 from typing import Final
 
+from hayabin.crash_points import CrashPoint, reach
 from hayabin.domain.smtp_reply import ProtocolError, Reply, ReplyParser, SmtpPhase
 from services.dispatcher.egress import acknowledge_at_once
 from services.dispatcher.envelope import Envelope, EnvelopeRefused, wire_content
@@ -252,6 +253,7 @@ class SmtpSession(asyncio.Protocol):
     def _dot_sent(self, transaction: Transaction) -> None:
         self._said += (len(self._content), LONE_DOT)
         transaction.dot_sent()
+        reach(CrashPoint.SMTP_DOT_SENT)
         self._deadline.move(self._timeouts.dot_s)
 
     def _finish(self, transaction: Transaction, outcome: Outcome | None) -> None:

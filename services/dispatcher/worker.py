@@ -17,6 +17,8 @@ from opentelemetry.trace import set_span_in_context
 from hayabin.broker import Delivery
 from hayabin.contracts.codec import decode
 from hayabin.contracts.dispatch_pb2 import MailBatch
+from hayabin.crash_points import CrashPoint, reach
+from hayabin.database.clock import DatabaseClock
 from hayabin.domain.errors import TemporaryFailure
 from hayabin.domain.smtp_reply import SmtpPhase
 from hayabin.telemetry import tracing
@@ -47,6 +49,7 @@ class Worker:
 
     around: Surroundings
     resolver: Resolver
+    clock: DatabaseClock
     mta_sts: MtaSts | None = None
     grace_s: float = 15.0
     destinations: dict[object, Destination] = field(default_factory=dict)
@@ -61,8 +64,9 @@ class Worker:
             TemporaryFailure: the process stops; the rest is for the next one.
         """
         batch = decode(MailBatch, delivery.body)
-        if batch.lease_expires_ms < time.time() * 1000 or not batch.mails:
+        if batch.lease_expires_ms < self.clock.now_s() * 1000 or not batch.mails:
             return
+        reach(CrashPoint.DISPATCH_RECEIVED)
         attributes: dict[str, str | int] = {
             "hayabin.campaign_id": batch.campaign_id,
             "hayabin.lane": batch.lane,
@@ -82,6 +86,7 @@ class Worker:
                 self.in_hand.discard(in_hand)
         if in_hand.given_back:
             raise TemporaryFailure("stopping")
+        reach(CrashPoint.DISPATCH_BEFORE_ACK)
 
     def _spread(self, jobs: list[Job]) -> None:
         by_domain: dict[str, list[Job]] = defaultdict(list)

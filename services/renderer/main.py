@@ -10,6 +10,7 @@ from hayabin.broker import connect
 from hayabin.broker.consumer import handle
 from hayabin.broker.topology import render_queue
 from hayabin.database.engine import Database
+from hayabin.database.installation import Watch
 from hayabin.domain.campaign import RenderBelt
 from hayabin.lifecycle import Process, run
 from hayabin.settings import secret_bytes, token_ring
@@ -26,8 +27,11 @@ async def serve(process: Process, settings: RendererSettings) -> None:
     """Run until told to stop."""
     async with (
         Database(settings.database_url.get_secret_value(), name="renderer", size=4) as database,
-        connect(settings.broker_url.get_secret_value(), name=process.instance) as broker,
+        connect(settings.broker_url.get_secret_value(), name=process.instance, patient=True) as broker,
     ):
+        watch = Watch()
+        await watch.read(database.pool)
+        watching = asyncio.create_task(watch.read_for_ever(database.pool))
         worker = Worker(
             pool=database.pool,
             broker=broker,
@@ -35,6 +39,7 @@ async def serve(process: Process, settings: RendererSettings) -> None:
             providers=KnownProviders(database.pool),
             ring=token_ring(settings),
             names=Names(settings.public_url.rstrip("/"), settings.return_path_domain, settings.batch_mails),
+            clock=watch.clock,
         )
         in_hand = 0
         idle = asyncio.Event()
@@ -53,7 +58,7 @@ async def serve(process: Process, settings: RendererSettings) -> None:
 
         on_delivery = handle(worker.handle)
         process.ready("broker", broker.healthy)
-        process.ready("database", lambda: database.pool.fetchval("SELECT true"))
+        process.ready("database", database.healthy)
         subscriptions = [
             await broker.consume(render_queue(belt), counted, prefetch=_prefetch(belt, settings.render_prefetch))
             for belt in RenderBelt
@@ -65,6 +70,7 @@ async def serve(process: Process, settings: RendererSettings) -> None:
             async with asyncio.timeout(process.drain_timeout_s - 1):
                 await idle.wait()
         worker.shut_down()
+        watching.cancel()
 
 
 def _prefetch(belt: RenderBelt, bulk: int) -> int:

@@ -8,7 +8,6 @@ back, and the gate makes doubles harmless.
 """
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,6 +22,8 @@ from hayabin.content.render import MergeFieldMissing, SystemVariables
 from hayabin.contracts.codec import decode, encode
 from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
 from hayabin.contracts.render_pb2 import RenderChunk
+from hayabin.crash_points import CrashPoint, reach
+from hayabin.database.clock import DatabaseClock
 from hayabin.database.engine import Pool
 from hayabin.domain.campaign import MessageClass, RenderBelt
 from hayabin.domain.errors import PermanentFailure
@@ -68,6 +69,7 @@ class Worker:
     providers: KnownProviders
     ring: TokenRing
     names: Names
+    clock: DatabaseClock = field(default_factory=DatabaseClock)
     declared: set[str] = field(default_factory=set)
     threads: dict[RenderBelt, ThreadPoolExecutor] = field(default_factory=dict)
     right_of_way: RightOfWay = field(default_factory=RightOfWay)
@@ -75,8 +77,9 @@ class Worker:
     async def handle(self, delivery: Delivery) -> None:
         """Render a chunk and publish its batches; see the module for what it raises."""
         chunk = decode(RenderChunk, delivery.body)
-        if chunk.lease_expires_ms < time.time() * 1000:
+        if chunk.lease_expires_ms < self.clock.now_s() * 1000:
             return  # its rows were, or will be, fed again
+        reach(CrashPoint.RENDER_RECEIVED)
         campaign = await self.campaigns.get(chunk.campaign_id)
         if campaign.pool not in self.declared:  # a pool may be younger than this process
             await self.broker.declare(pool_queues(campaign.pool))
@@ -97,9 +100,11 @@ class Worker:
             loop = asyncio.get_running_loop()
             with RENDER_SECONDS.time():
                 rendered = await loop.run_in_executor(self._thread(belt), work.run, rows)
+            reach(CrashPoint.RENDER_RENDERED)
             if rendered.failures:
                 await record_failures(self.pool, campaign.tenant_id, campaign.id, campaign.policy, rendered.failures)
             await self.broker.publish(rendered.outgoing)
+            reach(CrashPoint.RENDER_PUBLISHED)
         RENDERED.inc(rendered.mails)
 
     def _thread(self, belt: RenderBelt) -> ThreadPoolExecutor:

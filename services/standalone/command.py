@@ -1,4 +1,4 @@
-"""The command ``hayabin``: demo, up, admin, smtp, resolve. Sub-commands are imported when they are asked for."""
+"""The command ``hayabin``: demo, up, admin, parked, smtp, resolve. Sub-commands are imported when asked for."""
 
 import importlib
 import sys
@@ -9,6 +9,7 @@ _COMMANDS = {
     "demo": ("services.standalone.demo", "demo_command"),
     "up": ("services.standalone.up", "up_command"),
     "admin": ("services.api.admin", "admin"),
+    "parked": ("services.api.parked", "parked"),
     "smtp": ("services.dispatcher.command_smtp", "smtp"),
     "resolve": ("services.dispatcher.command_resolve", "resolve"),
 }

@@ -22,10 +22,10 @@ from hayabin.contracts.event_pb2 import (
     EngagementKind,
     Event,
 )
+from hayabin.database.engine import AWAY
 from hayabin.domain.token import TokenInvalid, TokenRing
 from hayabin.telemetry.logging import get_logger
 from services.tracker.answers import pixel, redirect
-from services.tracker.away import DATABASE_AWAY
 from services.tracker.destination import dynamic_destination, to_location
 from services.tracker.handoff import EventBelt
 from services.tracker.links import Links
@@ -67,7 +67,7 @@ class Engagement:
             return self.pages.notice(request, 404, "bad_link")
         try:
             location = await self._location(request, message_id, int(number))
-        except DATABASE_AWAY as error:
+        except AWAY as error:
             get_logger().warning("destination_unknown", message_id=message_id, error=repr(error))
             return self.pages.notice(request, 503, "away")
         if location is None:

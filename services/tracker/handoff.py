@@ -18,6 +18,7 @@ from hayabin.broker import Broker, Outgoing
 from hayabin.broker.topology import EVENTS, EVENTS_ENGAGEMENT
 from hayabin.contracts.codec import encode
 from hayabin.contracts.event_pb2 import Event, EventBatch
+from hayabin.crash_points import CrashPoint, reach
 from hayabin.telemetry import tracing
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import ENGAGEMENTS, EVENTS_LOST, EVENTS_WAITING
@@ -143,6 +144,7 @@ class EventBelt:
             get_logger().warning("belt_away", events=len(batch), error=repr(error))
             await asyncio.sleep(_RETRY_S)
             return False
+        reach(CrashPoint.TRACK_PUBLISHED)
         for waiting in batch:
             waiting.confirmed.set_result(None)
         for kind, count in Counter(waiting.kind for waiting in batch).items():

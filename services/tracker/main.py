@@ -31,18 +31,17 @@ POOL_SIZE = 8
 
 async def serve(process: Process, settings: TrackerSettings) -> None:
     """Run until told to stop."""
-    # Before anything else: without a check a process is ready.
     process.ready("http", lambda: _is_listening(settings.http_host, settings.http_port))
     async with (
         Database(settings.database_url.get_secret_value(), name="tracker", size=POOL_SIZE) as database,
-        connect(settings.broker_url.get_secret_value(), name=process.instance) as broker,
+        connect(settings.broker_url.get_secret_value(), name=process.instance, patient=True) as broker,
     ):
         pool = database.pool
         belt = EventBelt(broker, hand_off_limits(settings))
         projector = Projector(pool)
         parts = [asyncio.create_task(belt.run()), asyncio.create_task(projector.run())]
         process.ready("broker", broker.healthy)
-        process.ready("database", lambda: pool.fetchval("SELECT true"))
+        process.ready("database", database.healthy)
         subscription = await broker.consume(
             events_queue(EVENTS_ENGAGEMENT), projector.on_delivery, prefetch=settings.projection_prefetch
         )

@@ -11,11 +11,11 @@ from typing import Final
 
 from hayabin.broker import Delivery
 from hayabin.broker.consumer import handle
-from hayabin.database.engine import Pool
+from hayabin.crash_points import CrashPoint, reach
+from hayabin.database.engine import AWAY, Pool
 from hayabin.domain.errors import TemporaryFailure
 from hayabin.telemetry import tracing
 from hayabin.telemetry.logging import get_logger
-from services.tracker.away import DATABASE_AWAY
 from services.tracker.projection import Fact, Projected, project, read_facts
 
 MAX_EVENTS: Final = 5000
@@ -88,7 +88,7 @@ class Projector:
         """One transaction for all; where that fails for a reason of theirs, one for each."""
         try:
             await self._write(taken)
-        except DATABASE_AWAY as error:
+        except AWAY as error:
             _answer(taken, TemporaryFailure("database_away", repr(error)))
         except Exception as error:  # noqa: BLE001 - the consumer's policy decides, batch by batch
             if len(taken) == 1:
@@ -107,6 +107,7 @@ class Projector:
         with tracing.tracer().start_as_current_span("engagement.project", links=links, attributes=attributes) as span:
             async with self._pool.acquire() as connection, connection.transaction():
                 projected = await project(connection, facts)
+            reach(CrashPoint.TRACK_PROJECTED)
             for traceparent in projected.traceparents:
                 for link in tracing.link_of(traceparent):
                     span.add_link(link.context)

@@ -16,12 +16,12 @@ from starlette.formparsers import FormParser, MultiPartException, MultiPartParse
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from hayabin.database.engine import Pool
+from hayabin.crash_points import CrashPoint, reach
+from hayabin.database.engine import AWAY, Pool
 from hayabin.domain.token import TokenInvalid, TokenRing, UnsubscribeClaim
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import ENGAGEMENTS
 from services.tracker.answers import text
-from services.tracker.away import DATABASE_AWAY
 from services.tracker.rendering import Pages
 from services.tracker.subscription import Scope, Standing, look, stop
 
@@ -51,7 +51,7 @@ class Unsubscribe:
             return self.pages.notice(request, 404, "bad_link")
         try:
             return await (self._change(request, claim) if request.method == "POST" else self._show(request, claim))
-        except DATABASE_AWAY as error:
+        except AWAY as error:
             get_logger().warning("unsubscribe_waits", method=request.method, error=repr(error))
             return self.pages.notice(request, 503, "away")
 
@@ -74,6 +74,7 @@ class Unsubscribe:
         async with asyncio.timeout(self.database_within_s), self.pool.acquire() as connection:
             async with connection.transaction():
                 known = await stop(connection, claim, scope, datetime.now(UTC))
+            reach(CrashPoint.UNSUBSCRIBE_COMMITTED)
             ENGAGEMENTS.labels("unsubscribe").inc()
             get_logger().info(
                 "unsubscribed", message_id=claim.message_id, scope=scope.value, one_click=one_click, known=known

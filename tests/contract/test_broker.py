@@ -4,76 +4,15 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
 from hayabin.broker import Broker, Delivery, Outgoing, PublishFailed, connect
 from hayabin.broker.consumer import handle
-from hayabin.broker.topology import EVENTS, PARKED_QUEUE, Queue, events_queue
+from hayabin.broker.topology import EVENTS, PARKED_QUEUE, events_queue
 from hayabin.domain.errors import PermanentFailure, PoisonMessage, TemporaryFailure
-from tests.support.cut_proxy import cut_proxy
-
-QUEUE = Queue("events.contract", EVENTS, "contract")
-
-
-@pytest.fixture(params=["rabbitmq", "embedded"])
-async def broker_url(request: pytest.FixtureRequest) -> str:
-    """The URL of a running broker of each kind."""
-    return str(request.getfixturevalue("amqp_url" if request.param == "rabbitmq" else "database_url"))
-
-
-@pytest.fixture
-async def broker(broker_url: str) -> AsyncIterator[Broker]:
-    """A connected broker with one empty queue of its own."""
-    async with connect(broker_url, name="contract") as broker:
-        await broker.declare([QUEUE])
-        await drain(broker, QUEUE.name)
-        await drain(broker, PARKED_QUEUE)
-        yield broker
-
-
-async def drain(broker: Broker, queue: str) -> list[Delivery]:
-    """Take and acknowledge everything that a queue holds."""
-    taken: list[Delivery] = []
-
-    async def on_delivery(delivery: Delivery) -> None:
-        taken.append(delivery)
-        await delivery.ack()
-
-    subscription = await broker.consume(queue, on_delivery, prefetch=100)
-    quiet_since = time.monotonic()
-    seen = 0
-    while time.monotonic() - quiet_since < 0.3:
-        await asyncio.sleep(0.05)
-        if len(taken) != seen:
-            seen, quiet_since = len(taken), time.monotonic()
-    await subscription.cancel()
-    return taken
-
-
-def outgoing(*bodies: bytes, **headers: str) -> list[Outgoing]:
-    """Messages for the queue of these tests."""
-    return [Outgoing(QUEUE.exchange, QUEUE.routing_key, body, headers) for body in bodies]
-
-
-class Collector:
-    """A consumer that keeps its deliveries, unsettled."""
-
-    def __init__(self) -> None:
-        self.deliveries: list[Delivery] = []
-
-    async def __call__(self, delivery: Delivery) -> None:
-        """Keep the delivery."""
-        self.deliveries.append(delivery)
-
-    async def wait_for(self, count: int, timeout_s: float = 20) -> list[Delivery]:
-        """Wait until there are ``count`` deliveries."""
-        deadline = time.monotonic() + timeout_s
-        while len(self.deliveries) < count:
-            assert time.monotonic() < deadline, f"{len(self.deliveries)} of {count} deliveries"
-            await asyncio.sleep(0.02)
-        return self.deliveries
+from tests.contract.belt import QUEUE, Collector, drain, outgoing, publish_until_confirmed
+from tests.support.fault_proxy import fault_proxy_before
 
 
 async def test_publish_confirmed_message_is_delivered_with_body_and_headers(broker: Broker) -> None:
@@ -256,7 +195,7 @@ async def test_publisher_and_consumer_go_on_after_the_connection_was_cut(broker_
         await collector(delivery)
         await delivery.ack()
 
-    async with cut_proxy(broker_url) as (url, proxy), connect(url, name="cut") as broker:
+    async with fault_proxy_before(broker_url) as (url, proxy), connect(url, name="cut") as broker:
         await broker.declare([QUEUE])
         await broker.consume(QUEUE.name, take, prefetch=5)
         await broker.publish(outgoing(b"before"))
@@ -268,16 +207,3 @@ async def test_publisher_and_consumer_go_on_after_the_connection_was_cut(broker_
         while b"after" not in {delivery.body for delivery in collector.deliveries}:
             assert time.monotonic() < deadline, "the consumer did not come back"
             await asyncio.sleep(0.05)
-
-
-async def publish_until_confirmed(broker: Broker, messages: list[Outgoing]) -> None:
-    """Publish again and again, as the outbox relay does."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            await broker.publish(messages)
-        except PublishFailed:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.2)
-        else:
-            return

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 from pydantic_settings import BaseSettings
 
 from hayabin.broker.topology import shared_queues
+from hayabin.domain.campaign import UNKNOWN_POLICIES, UnknownPolicy
 from services.dispatcher.settings import DispatcherSettings
 from tests.deploy.rendering import (
     EXAMPLES,
@@ -137,6 +138,19 @@ def test_transcripts_are_kept_as_long_as_they_are_written() -> None:
         for kind, name in (("StatefulSet", "pool-main"), ("Deployment", "scheduler")):
             given = environment(objects.one(kind, f"hb-hayabin-{name}"), objects)
             assert given["HAYABIN_TRANSCRIPT_DAYS"] == str(days)
+
+
+def test_policies_of_unknown_messages_reach_the_scheduler_and_default_to_its_own() -> None:
+    """Each class's policy is told to the scheduler; what the chart says unasked is what the scheduler would do."""
+    objects = rendered("minimal")
+    given = environment(objects.one("Deployment", "hb-hayabin-scheduler"), objects)
+    for message_class, policy in UNKNOWN_POLICIES.items():
+        assert given[f"HAYABIN_UNKNOWN_{message_class.upper()}"] == policy
+    for value, name in (("unknownBulk", "BULK"), ("unknownTransactional", "TRANSACTIONAL")):
+        for policy in UnknownPolicy:
+            objects = render(changed(example("minimal"), f"settings.{value}", policy.value))
+            given = environment(objects.one("Deployment", "hb-hayabin-scheduler"), objects)
+            assert given[f"HAYABIN_UNKNOWN_{name}"] == policy
 
 
 def test_cas_of_a_config_map_are_mounted_where_the_setting_says() -> None:

@@ -49,6 +49,8 @@ POOL = {"name": "x", "egress": "podIP", "replicas": [{"ehlo": "m.example.com", "
         ("networkPolicy.database", {"port": 5432}, "port"),
         ("networkPolicy.socks5", {"ports": []}, "/networkPolicy/socks5/ports"),
         ("settings.transcriptDays", -1, "/settings/transcriptDays"),
+        ("settings.unknownBulk", "resend", "/settings/unknownBulk"),
+        ("settings.unknownTransactional", True, "/settings/unknownTransactional"),
         ("dispatcher.smtpPort", 0, "/dispatcher/smtpPort"),
         ("dispatcher.egressProbes", ["mx.example.com"], "/dispatcher/egressProbes/0"),
         ("dispatcher.egressTimeoutS", 0, "/dispatcher/egressTimeoutS"),

@@ -65,12 +65,17 @@ class KeptServer:
         """The file with what the server wrote to its standard output and error."""
         return self.folder / "server.log"
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended, by us or by itself."""
+        return self._keeper is not None and self._keeper.poll() is None
+
     def start(self) -> None:
-        """Start the server and return when it answers.
+        """Start the server, unless it runs, and return when it answers.
 
         Raises: ``ServerFailed``.
         """
-        if self._keeper is not None:
+        if self.running:
             return
         options = [str(self.folder), str(int(self.launch.stop_signal)), str(self.launch.stop_timeout_s)]
         command = as_ourselves(self.launch.command) if self.launch.gives_up_root else as_user(self.launch.command)

@@ -2,7 +2,8 @@
 
 Promises: ``private_postgres()`` yields a server of its own (UTF8, C locale, fsync on unless asked otherwise, a random
 password) that listens on 127.0.0.1 and on a socket in its folder, and removes it afterwards. Where
-``HAYABIN_TEST_DATABASE_URL`` is set, that server is yielded instead; it cannot be stopped or killed.
+``HAYABIN_TEST_DATABASE_URL`` is set and nothing special is asked for, that server is yielded instead; it cannot be
+stopped or killed.
 Fails with ``ServerMissing`` or ``ServerFailed``.
 """
 
@@ -14,12 +15,15 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.support import instances
 from tests.support.instances import KeptServer, Launch, ServerFailed, ServerMissing
+from tests.support.shifted_clock import ShiftedClock
+from tests.support.small_disk import SmallDisk
 
 USER = "hayabin"
 OLDEST_VERSION = 15
@@ -36,6 +40,8 @@ SETTINGS = {
     "authentication_timeout": "10s",
     "log_min_messages": "warning",
 }
+# Beside a cluster of 40 MB: what fits a disk of 300 MB and leaves room for tables.
+SMALL_DISK_SETTINGS = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
 
 
 class PostgresInstance:
@@ -58,6 +64,16 @@ class PostgresInstance:
         """SIGKILL the server with all its processes."""
         self._own().kill()
 
+    @property
+    def folder(self) -> Path:
+        """Where its cluster (``data``) and its log (``server.log``) are."""
+        return self._own().folder
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended; by itself it does when the disk is full and no WAL can be written."""
+        return self._own().running
+
     def process_ids(self) -> list[int]:
         """List the server's processes; empty where the server is not ours."""
         return self._server.process_ids() if self._server else []
@@ -70,22 +86,53 @@ class PostgresInstance:
 
 
 @contextmanager
-def private_postgres(*, fsync: bool = True) -> Iterator[PostgresInstance]:
-    """Run a PostgreSQL for the length of a ``with`` block."""
+def private_postgres(
+    *,
+    fsync: bool = True,
+    clock: ShiftedClock | None = None,
+    disk: SmallDisk | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[PostgresInstance]:
+    """Run a PostgreSQL for the length of a ``with`` block.
+
+    Where told, with another clock, with its data on a small disk (its log stays elsewhere), or with other settings.
+    """
     given = os.environ.get("HAYABIN_TEST_DATABASE_URL")
-    if given:
+    if given and clock is None and disk is None and not settings:
         yield PostgresInstance(given, None)
         return
     binaries = find_binaries()
+    password = secrets.token_urlsafe(18)
+    port = instances.free_port()
+    small = SMALL_DISK_SETTINGS if disk else {}
+    settings = {"fsync": "on" if fsync else "off", **small, **settings}
+
+    def make(folder: Path) -> None:
+        if disk is not None:
+            (disk.folder / "data").mkdir(mode=0o700)  # initdb follows a link only to a folder that is there
+            instances.own(disk.folder / "data")
+            (folder / "data").symlink_to(disk.folder / "data")
+        initialise(binaries, folder, password)
+
+    with kept_server(make, lambda folder: launch(binaries, folder, port, settings, clock)) as server:
+        yield PostgresInstance(url_of(password, port), server)
+
+
+def url_of(password: str, port: int) -> str:
+    """Where a server of ours is."""
+    return f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres"
+
+
+@contextmanager
+def kept_server(make: Callable[[Path], None], launch: Callable[[Path], Launch]) -> Iterator[KeptServer]:
+    """Make a cluster in a new folder and run it for the length of the block."""
     folder = instances.new_folder("hayabin-pg-")
     try:
-        password = secrets.token_urlsafe(18)
-        port = instances.free_port()
-        initialise(binaries, folder, password)
-        server = KeptServer(folder, launch(binaries, folder, port, fsync=fsync))
+        make(folder)
+        server = KeptServer(folder, launch(folder))
         try:
             server.start()
-            yield PostgresInstance(f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres", server)
+            yield server
         finally:
             server.stop()
     finally:
@@ -129,17 +176,18 @@ def initialise(binaries: Path, folder: Path, password: str) -> None:
         raise ServerFailed(f"initdb failed:\n{done.stdout}{done.stderr}")
 
 
-def launch(binaries: Path, folder: Path, port: int, *, fsync: bool) -> Launch:
+def launch(
+    binaries: Path, folder: Path, port: int, settings: Mapping[str, str], clock: ShiftedClock | None = None
+) -> Launch:
     """Describe how this cluster's server is started."""
-    settings = {
-        **SETTINGS,
-        "port": str(port),
-        "unix_socket_directories": str(folder),
-        "fsync": "on" if fsync else "off",
-    }
-    arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    fixed = {"port": str(port), "unix_socket_directories": str(folder)}
+    arguments = [
+        part for name, value in {**SETTINGS, **settings, **fixed}.items() for part in ("-c", f"{name}={value}")
+    ]
+    # Set for the server alone: the keeper, which sleeps, lives in true time.
+    environment = [f"{name}={value}" for name, value in clock.environment.items()] if clock else []
     return Launch(
-        command=(str(binaries / "postgres"), "-D", str(folder / "data"), *arguments),
+        command=("env", *environment, str(binaries / "postgres"), "-D", str(folder / "data"), *arguments),
         environment=instances.base_environment(folder),
         ready=lambda: answers(port),
         stop_signal=signal.SIGINT,  # "fast shutdown"

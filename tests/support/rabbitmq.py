@@ -7,6 +7,7 @@ instead; it cannot be stopped or killed. Fails with ``ServerMissing`` or ``Serve
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from tests.support import instances
 from tests.support.instances import KeptServer, Launch, ServerFailed, ServerMissing
+from tests.support.small_disk import SmallDisk
 
 USER = "hayabin"
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
@@ -41,6 +43,21 @@ class RabbitInstance:
     def kill(self) -> None:
         """SIGKILL the broker with all its processes."""
         self._own().kill()
+
+    def wipe(self) -> None:
+        """Stop the broker and start it again as if it were new, without its exchanges, queues and messages."""
+        self.stop()
+        for node in (self._own().folder / "mnesia").iterdir():
+            if node.is_dir():
+                shutil.rmtree(node)
+            else:
+                node.unlink()
+        self.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended; by itself it may when its disk is full."""
+        return self._own().running
 
     def process_ids(self) -> list[int]:
         """List the broker's processes; empty where the broker is not ours."""
@@ -73,10 +90,10 @@ class RabbitInstance:
 
 
 @contextmanager
-def private_rabbitmq() -> Iterator[RabbitInstance]:
-    """Run a RabbitMQ for the length of a ``with`` block."""
+def private_rabbitmq(*, disk: SmallDisk | None = None) -> Iterator[RabbitInstance]:
+    """Run a RabbitMQ for the length of a ``with`` block; where told, with its data on a small disk (its log is not)."""
     given = os.environ.get("HAYABIN_TEST_AMQP_URL")
-    if given:
+    if given and disk is None:
         yield RabbitInstance(given, None)
         return
     if not (SCRIPTS / "rabbitmq-server").exists():
@@ -86,6 +103,11 @@ def private_rabbitmq() -> Iterator[RabbitInstance]:
         password = secrets.token_urlsafe(18)
         port = instances.free_port()
         write_configuration(folder, password)
+        if disk is not None:
+            base = disk.folder / "mnesia"
+            base.mkdir()
+            instances.own(base)
+            (folder / "mnesia").symlink_to(base)
         server = KeptServer(folder, launch(folder, port))
         try:
             server.start()
@@ -101,7 +123,7 @@ def write_configuration(folder: Path, password: str) -> None:
     texts = {
         "rabbitmq.conf": (
             f"default_user = {USER}\ndefault_pass = {password}\n"
-            "disk_free_limit.absolute = 50MB\nlog.console = true\nlog.console.level = warning\nlog.file = false\n"
+            "disk_free_limit.absolute = 20MB\nlog.console = true\nlog.console.level = warning\nlog.file = false\n"
         ),
         "enabled_plugins": "[].\n",
         ".erlang.cookie": secrets.token_hex(20),

@@ -81,6 +81,7 @@ class System:
     folder: Path
     environment: dict[str, str]
     services: list[Service] = field(default_factory=list)
+    code: Path | None = None  # another tree of the code than this one
 
     def start(self, kind: str, *, name: str = "", **variables: str) -> Service:
         """Start a service with extra ``HAYABIN_`` variables (given without the prefix) and wait until it is ready."""
@@ -88,11 +89,14 @@ class System:
         self.wait_ready(service)
         return service
 
-    def launch(self, kind: str, *, name: str = "", **variables: str) -> Service:
-        """Start a service and do not wait."""
+    def launch(
+        self, kind: str, environment: Mapping[str, str] | None = None, /, *, name: str = "", **variables: str
+    ) -> Service:
+        """Start a service and do not wait; ``environment`` goes to the process as it is."""
         port = free_port()
-        environment = {
+        whole = {
             **{key: value for key, value in os.environ.items() if not key.startswith("HAYABIN_")},
+            **(environment or {}),
             **self.environment,
             "HAYABIN_ADMIN_HOST": "127.0.0.1",
             "HAYABIN_ADMIN_PORT": str(port),
@@ -101,7 +105,7 @@ class System:
         log = self.folder / f"{name or kind}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", *COMMANDS[kind]], env=environment, stdout=output, stderr=output
+                [sys.executable, "-m", *COMMANDS[kind]], env=whole, stdout=output, stderr=output, cwd=self.code
             )
         service = Service(name or kind, process, port, log)
         self.services.append(service)

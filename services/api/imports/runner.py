@@ -3,8 +3,9 @@
 Promises: a job belongs to one worker at a time (a session lock on the job, so it is free the moment its worker's
 connection ends); a job whose worker died is begun anew by the next one with the same result; progress and heartbeat
 are written with each page; parsing happens in a thread, page by page.
-Fails: a file that cannot be imported as a whole ends the job as ``failed`` with a sentence; when the database is away
-that error comes out and the job is taken up again; any other failure is logged and ends the job as ``failed``.
+Fails: a file that cannot be imported as a whole ends the job as ``failed`` with a sentence; when the database is away,
+full, or otherwise in trouble that passes (``AWAY``), that error comes out, the job stays as it is and is taken up
+again; any other failure is logged and ends the job as ``failed``.
 """
 
 import asyncio
@@ -12,9 +13,7 @@ import codecs
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-import asyncpg
-
-from hayabin.database.engine import Connection, Database
+from hayabin.database.engine import AWAY, Connection, Database
 from hayabin.telemetry.logging import get_logger
 from services.api.imports import staging
 from services.api.imports.csv_rows import Contact, CsvRows, FileRefused, RowError
@@ -25,15 +24,6 @@ SLICE_BYTES = 256 * 1024
 MAX_KEPT_ERRORS = 100_000
 _LOCKS = 0x68627901 << 32
 """Session locks of jobs are this number and the job's id."""
-_AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-)
-
 _CANDIDATES_SQL = """
 SELECT id FROM import_jobs WHERE state IN ('queued', 'running')
 ORDER BY COALESCE(heartbeat_at, created_at), id LIMIT 20"""
@@ -75,7 +65,7 @@ async def run_next_import(database: Database, instance: str) -> bool:
         except FileRefused as refused:
             await _fail(job, str(refused))
             log.info("import_refused")
-        except _AWAY:
+        except AWAY:
             raise
         except Exception:
             log.exception("import_broken")

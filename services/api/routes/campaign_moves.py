@@ -1,18 +1,21 @@
-"""What can be done to a campaign: tried, launched, scheduled, paused, resumed, cancelled."""
+"""What can be done to a campaign: tried, launched, scheduled, paused, resumed, cancelled; what of it is unknown."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 from pydantic import Field
 
 from hayabin.database import launch as launching
-from hayabin.domain.campaign import CampaignState
+from hayabin.database.engine import Connection
+from hayabin.domain.campaign import LAUNCHABLE, CampaignState, IllegalTransition
 from hayabin.telemetry.tracing import current_traceparent
 from services.api.access import Db, SendCampaigns
 from services.api.forms import Attributes, Form, Id, Line, Moment, address_of
+from services.api.paging import Cursor
 from services.api.problems import Problem
 from services.api.routes import campaign_rows as rows
+from services.api.routes.message_rows import ResolveForm, resolve_many
 from services.api.transaction import TransactionRoute
 
 router = APIRouter(prefix="/v1/campaigns/{campaign_id}", tags=["campaigns"], route_class=TransactionRoute)
@@ -38,8 +41,9 @@ class TestForm(Form):
     variables: Attributes = {}
 
 
-def _require_future(moment: datetime | None, pointer: str) -> None:
-    if moment is not None and moment <= datetime.now(UTC):
+async def _require_future(db: Connection, moment: datetime | None, pointer: str) -> None:
+    """By the database's clock, which launches and expires."""
+    if moment is not None and await db.fetchval("SELECT $1::timestamptz <= now()", moment):
         errors = [{"pointer": pointer, "message": "is in the past"}]
         raise Problem(422, "deadline-passed", "This time is over: nothing would be sent.", errors=errors)
 
@@ -50,7 +54,9 @@ async def launch(
 ) -> dict[str, Any]:
     """Launch now: the audience is in the ledger when this answers."""
     campaign = await rows.require_campaign(db, who, campaign_id)
-    _require_future(campaign["send_by"], "campaign:send_by")
+    if campaign["state"] not in LAUNCHABLE:  # a completed one may be sending again, but never be launched again
+        raise IllegalTransition(CampaignState(campaign["state"]), CampaignState.SENDING)
+    await _require_future(db, campaign["send_by"], "campaign:send_by")
     await rows.require_verified(db, campaign["domain_id"], override=form is not None and form.allow_unverified_domain)
     await rows.require_active_pool(db, campaign["pool"])
     await launching.launch(db, campaign_id, tenant_id=who.tenant_id, traceparent=current_traceparent())
@@ -61,7 +67,7 @@ async def launch(
 async def schedule(db: Db, who: SendCampaigns, campaign_id: Id, form: ScheduleForm) -> dict[str, Any]:
     """Launch at a time; what is past `send_by` then is held for a person, never fired late."""
     campaign = await rows.require_campaign(db, who, campaign_id)
-    _require_future(form.schedule_at, "#/schedule_at")
+    await _require_future(db, form.schedule_at, "#/schedule_at")
     send_by = form.send_by or campaign["send_by"]
     if send_by is not None and send_by <= form.schedule_at:
         errors = [{"pointer": "#/send_by", "message": "must be after schedule_at"}]
@@ -105,6 +111,20 @@ async def cancel(db: Db, who: SendCampaigns, campaign_id: Id) -> dict[str, Any]:
     """Stop for good; what was due becomes cancelled."""
     await launching.change_state(db, campaign_id, who.tenant_id, CampaignState.CANCELLED, "by request")
     return await rows.require_campaign(db, who, campaign_id)
+
+
+@router.post("/resolve-unknown", operation_id="resolveUnknown")
+async def resolve_unknown(
+    db: Db, who: SendCampaigns, campaign_id: Id, form: ResolveForm, cursor: Cursor = None
+) -> dict[str, Any]:
+    """Settle the `unknown` messages of a campaign, up to 20,000 in a request: `accepted`, or `resend`.
+
+    While there is a `next_cursor`, send the same again with `?cursor=` and an Idempotency-Key of its own: so each
+    message is settled once, though one that was sent again may be unknown anew. `remaining` are unknown now. A
+    completed campaign is `sending` again until what was resent is through; in a paused one it waits. In a cancelled
+    campaign only `accepted` is possible.
+    """
+    return await resolve_many(db, who, campaign_id, form.resolution, cursor)
 
 
 @router.post("/test", status_code=202, operation_id="testCampaign")

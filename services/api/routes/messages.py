@@ -1,14 +1,17 @@
-"""One message: what is known of one recipient of one campaign, and how it came to that."""
+"""Messages: what is known of one recipient of one campaign, how it came to that, and what a person decides of it."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from hayabin.domain.campaign import CampaignState
-from hayabin.domain.message import WAITING
-from services.api.access import Db, ReadCampaigns
+from hayabin.domain.message import WAITING, MessageState
+from services.api.access import Db, Principal, ReadCampaigns, SendCampaigns
 from services.api.forms import Id
-from services.api.problems import not_found
+from services.api.paging import Cursor, Limit
+from services.api.problems import Problem, not_found
+from services.api.routes import campaign_rows
+from services.api.routes import message_rows as rows
 from services.api.transaction import TransactionRoute
 
 router = APIRouter(prefix="/v1/messages", tags=["messages"], route_class=TransactionRoute)
@@ -28,6 +31,31 @@ FROM attempts a LEFT JOIN transcripts t ON t.message_id = a.message_id AND t.att
 WHERE a.message_id = $1 ORDER BY a.attempt"""
 
 
+CampaignId = Annotated[int | None, Query(ge=1, le=2**63 - 1, description="Only messages of this campaign")]
+
+
+@router.get("", operation_id="listMessages")
+async def listed(
+    db: Db,
+    who: ReadCampaigns,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    state: Annotated[MessageState | None, Query(description="Only messages in this state")] = None,
+    campaign_id: CampaignId = None,
+) -> dict[str, Any]:
+    """Messages in a state, of a campaign, or both, in order of campaign and id; such as all that are `unknown`.
+
+    Give `state` or `campaign_id`. A page may have fewer than `limit` messages, even none, and still a `next_cursor`: it
+    was cut short because large campaigns had to be read.
+    """
+    if state is None and campaign_id is None:
+        errors = [{"pointer": "query:state", "message": "give a state, a campaign_id, or both"}]
+        raise Problem(422, "invalid-request", "This would be a list of everything.", errors=errors)
+    if campaign_id is not None:
+        await campaign_rows.require_campaign(db, who, campaign_id)
+    return await rows.page_of(db, who, rows.Wanted(state, campaign_id, limit), cursor)
+
+
 def _waiting(row: dict[str, Any]) -> dict[str, Any] | None:
     """Why a message waits and until when; None where it does not."""
     if row["state"] not in WAITING:
@@ -45,6 +73,21 @@ async def get(db: Db, who: ReadCampaigns, message_id: Id) -> dict[str, Any]:
     or its day's cap, `campaign_paused`, or `in_line` while its turn has not come. A transcript has no content of the
     mail; it is null where none was kept, or not any more (by default they are dropped after 7 days).
     """
+    return await _shown(db, who, message_id)
+
+
+@router.post("/{message_id}/resolve", operation_id="resolveMessage")
+async def resolve(db: Db, who: SendCampaigns, message_id: Id, form: rows.ResolveForm) -> dict[str, Any]:
+    """Settle an `unknown` message: `accepted`, or `resend`: it is due now, and its recipient may get it twice.
+
+    A completed campaign is `sending` again until the message is through; in a paused one it waits. In a cancelled
+    campaign only `accepted` is possible. `send_by` and suppressions hold as for any mail.
+    """
+    await rows.resolve_one(db, who, message_id, form.resolution)
+    return await _shown(db, who, message_id)
+
+
+async def _shown(db: Db, who: Principal, message_id: int) -> dict[str, Any]:
     found = await db.fetchrow(_MESSAGE_SQL, message_id, who.tenant_id)
     if found is None:
         raise not_found("message")

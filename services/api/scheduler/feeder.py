@@ -16,6 +16,7 @@ from typing import Any
 
 from hayabin.broker import Broker
 from hayabin.broker.topology import RENDER, dispatch_queue, render_queue
+from hayabin.crash_points import CrashPoint, reach
 from hayabin.database.engine import Connection, Pool
 from hayabin.database.feeds import CHUNK_ROWS, FeedTarget, feed_first, feed_retries
 from hayabin.domain.campaign import MessageClass
@@ -82,7 +83,10 @@ class Feeder:
             async with self.pool.acquire() as connection, connection.transaction():
                 if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", FEEDER_LOCK):
                     return fed
-                fed += await self._feed_class(connection, message_class)
+                fed_now = await self._feed_class(connection, message_class)
+                if fed_now:
+                    reach(CrashPoint.FEED_BEFORE_COMMIT)
+                fed += fed_now
         await self.depths.write(self.pool)
         FEEDER_LAST_TICK.set(time.time())
         return fed

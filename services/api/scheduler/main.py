@@ -14,6 +14,7 @@ import asyncpg
 from hayabin.broker import Broker, Outgoing, connect
 from hayabin.database import outbox
 from hayabin.database.engine import Database
+from hayabin.database.instances import DEAD_AFTER_S
 from hayabin.domain.campaign import RenderBelt
 from hayabin.domain.errors import TemporaryFailure
 from hayabin.lifecycle import Process, run
@@ -22,10 +23,12 @@ from hayabin.telemetry.metrics import OUTBOX_AGE_SECONDS, OUTBOX_RELAYED
 from services.api.imports.runner import run_next_import
 from services.api.scheduler import forgetting, reconciler
 from services.api.scheduler.feeder import Feeder
+from services.api.scheduler.pulse import Pulse
 from services.api.scheduler.schedules import launch_scheduled
 from services.api.scheduler.settings import SchedulerSettings
 
 _MAX_PAUSE_S = 10.0
+PULSE_S = 2.0
 _EXPECTED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, TemporaryFailure)
 
 
@@ -75,24 +78,41 @@ async def watch_outbox(database: Database) -> None:
     OUTBOX_AGE_SECONDS.set(age or 0.0)
 
 
-def duties(database: Database, broker: Broker, settings: SchedulerSettings, instance: str) -> list[Duty]:
-    """All that the scheduler does."""
+async def tidy_belt(database: Database, pulse: Pulse, policies: reconciler.Policies) -> None:
+    """Feed again what fell off the belt, but not while the belt takes nothing: the outbox would only grow."""
+    if not pulse.belt_problem:
+        await reconciler.tidy_belt(database.pool, policies)
+
+
+async def mourn(database: Database, pulse: Pulse, policies: reconciler.Policies) -> int:
+    """Take up what dead dispatchers left, once nobody but they can be to blame for their silence."""
+    if pulse.steady_s() < DEAD_AFTER_S:
+        return 0
+    await reconciler.bury(database.pool)
+    return await reconciler.expire_lost_claims(database.pool, policies)
+
+
+def duties(database: Database, broker: Broker, settings: SchedulerSettings, instance: str, pulse: Pulse) -> list[Duty]:
+    """All that the scheduler does; ``pulse`` has had its first turn, so that a restored database was found out."""
     pool = database.pool
     feeder = Feeder(pool, broker, settings.belt_high_water)
+    policies = settings.unknown_policies
     days = settings.transcript_days
     return [
+        Duty("pulse", _quietly(pulse.turn), PULSE_S),
         Duty("relay", lambda: relay_outbox(database, broker), 0.05),
         # beside the other, so that it does not wait for the confirms of bulk chunks
         Duty("relay_urgent", lambda: relay_outbox(database, broker, RenderBelt.TRANSACTIONAL), 0.02),
         Duty("feed", _quietly(feeder.turn), 0.1),
-        Duty("tidy_belt", _quietly(lambda: reconciler.tidy_belt(pool)), 2.0),
-        Duty("lost_claims", lambda: reconciler.expire_lost_claims(pool), 2.0),
-        Duty("complete", lambda: reconciler.complete_campaigns(pool), 0.5),
+        Duty("tidy_belt", _quietly(lambda: tidy_belt(database, pulse, policies)), 2.0),
+        Duty("lost_claims", lambda: mourn(database, pulse, policies), 2.0),
+        Duty("complete", lambda: reconciler.complete_campaigns(pool, policies), 0.5),
+        Duty("reopen", _quietly(lambda: reconciler.reopen_campaigns(pool)), 30.0),
         Duty("cancel", lambda: reconciler.cancel_rows(pool), 0.5),
         Duty("fold", _quietly(lambda: reconciler.fold_counters(pool)), 0.5),
         Duty("forget", _quietly(lambda: forgetting.forget_old(pool)), 600.0),
         Duty("forget_transcripts", lambda: forgetting.forget_transcripts(pool, days), 3600.0 if days else 2.0),
-        Duty("schedules", lambda: launch_scheduled(pool), 0.5),
+        Duty("schedules", lambda: launch_scheduled(pool, pulse.known), 0.5),
         Duty("watch_outbox", _quietly(lambda: watch_outbox(database)), 2.0),
         Duty("imports", lambda: run_next_import(database, instance), 0.5),
     ]
@@ -107,20 +127,33 @@ def _quietly(turn: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[ob
     return quiet
 
 
+async def _first_turn(pulse: Pulse, stopping: asyncio.Event) -> None:
+    """Know both witnesses before anything is done; the belt's counts only once it is back."""
+    while not stopping.is_set():
+        try:
+            await pulse.turn()
+        except _EXPECTED as error:
+            get_logger().warning("first_pulse_waits", error=repr(error))
+        else:
+            if not pulse.belt_problem:
+                return
+        await asyncio.sleep(0.5)
+
+
 def run_scheduler(settings: SchedulerSettings) -> None:
     """Run until told to stop; exits the interpreter."""
 
     async def main(process: Process) -> None:
         async with (
             Database(settings.database_url.get_secret_value(), name="scheduler", size=8) as database,
-            connect(settings.broker_url.get_secret_value(), name=process.instance) as broker,
+            connect(settings.broker_url.get_secret_value(), name=process.instance, patient=True) as broker,
         ):
             process.ready("broker", broker.healthy)
-            process.ready("database", lambda: database.pool.fetchval("SELECT true"))
+            process.ready("database", database.healthy)
+            pulse = Pulse(database.pool, broker)
+            await _first_turn(pulse, process.stopping)
             get_logger().info("scheduler_started")
-            loops = [
-                keep_doing(duty, process.stopping) for duty in duties(database, broker, settings, process.instance)
-            ]
-            await asyncio.gather(*loops)
+            all_of_them = duties(database, broker, settings, process.instance, pulse)
+            await asyncio.gather(*(keep_doing(duty, process.stopping) for duty in all_of_them))
 
     run("scheduler", settings, main)

@@ -11,7 +11,7 @@ from hayabin.database.engine import Database
 from services.api.app import make_app
 from tests.integration.api.conftest import a_key, client_of, settings_of
 from tests.integration.api.rest import Client, done, problem
-from tests.support.cut_proxy import cut_proxy
+from tests.support.fault_proxy import fault_proxy_before
 
 JSON = {"Content-Type": "application/json"}
 
@@ -105,7 +105,7 @@ async def test_broken_requests_are_problems_too(client: Client) -> None:
 
 async def test_database_away_is_503_and_comes_back(database: Database, database_url: str) -> None:
     """A cut connection in the middle of a request is our trouble, said as such; the next request finds a new one."""
-    async with cut_proxy(database_url) as (url, proxy), Database(url, name="cut", size=2) as through:
+    async with fault_proxy_before(database_url) as (url, proxy), Database(url, name="cut", size=2) as through:
         app = make_app(settings_of(url), through)
         async with client_of(app, await a_key(database, "acme")) as client:
             await done(await client.get("/v1/lists"), 200)
@@ -123,8 +123,8 @@ async def test_database_away_is_503_and_comes_back(database: Database, database_
 
 async def test_database_that_refuses_connections_is_503(database: Database, database_url: str) -> None:
     """Nobody listens any more: every operation, health too, says 503 and when to come again."""
-    async with cut_proxy(database_url) as (url, proxy), Database(url, name="cut", size=2) as through:
-        proxy._target = ("127.0.0.1", 1)  # where nothing listens
+    async with fault_proxy_before(database_url) as (url, proxy), Database(url, name="cut", size=2) as through:
+        proxy.retarget("127.0.0.1", 1)  # where nothing listens
         proxy.cut()
         app = make_app(settings_of(url), through)
         async with client_of(app, await a_key(database, "acme")) as client:

@@ -5,7 +5,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization  # noqa: F401 - loaded before the clock runs
 
+from hayabin.database import ledger
 from hayabin.database.engine import Database
+from hayabin.domain.message import MessageState
 from services.api.app import make_app
 from services.api.examples import ANSWERS, REQUESTS
 from services.api.imports.runner import run_next_import
@@ -24,6 +26,13 @@ async def reported_lane(database: Database) -> None:
         "connection_limit, begun_per_s, limit_per_s, begun_today) "
         "VALUES ('main', '192.0.2.10', 'gmail', 'd', 'slowed', 'rule', 1, 2, 3, 4.5, 5.5, 6)"
     )
+
+
+async def unknown_message(database: Database, message_id: int) -> None:
+    """A message of whose only attempt nobody knows what came of it."""
+    async with database.pool.acquire() as connection, connection.transaction():
+        await ledger.claim(connection, [(message_id, 0)], "d")
+        await ledger.move(connection, [message_id], MessageState.UNKNOWN, "dispatcher_lost")
 
 
 def shape(value: Any) -> Any:
@@ -110,6 +119,9 @@ async def test_every_example_is_true(client: Client, database: Database) -> None
         await does(name)
     ids["message_id"] = (await does("listCampaignMessages"))["items"][0]["id"]
     await does("getMessage")
+    await unknown_message(database, ids["message_id"])
+    for name, query in (("listMessages", "?state=unknown"), ("resolveMessage", ""), ("resolveUnknown", "")):
+        await does(name, query)
     await does("cancelCampaign")
     await does("suppress")
     ids["email"] = REQUESTS["suppress"]["emails"][0]

@@ -14,7 +14,7 @@ from hayabin.database.ledger import Outcome
 from hayabin.domain.message import MessageState
 from services.dispatcher.gate import Gate, GateClosed, stop
 from services.dispatcher.outcomes import OutcomeWriter, Report
-from tests.support.cut_proxy import CutProxy, cut_proxy
+from tests.support.fault_proxy import FaultProxy, Way, fault_proxy_before
 from tests.support.seed import Seeded, seed_campaign
 
 PEOPLE = 600
@@ -37,7 +37,7 @@ async def seeded(direct: Pool) -> Seeded:
     return seeded
 
 
-async def keep_cutting(proxy: CutProxy) -> None:
+async def keep_cutting(proxy: FaultProxy) -> None:
     """Cut again and again."""
     while True:
         await asyncio.sleep(0.05)
@@ -50,7 +50,7 @@ async def test_gate_while_connections_are_cut_grants_each_row_once(
     """A claim whose answer was lost is recognised afterwards: nobody is granted twice, nobody is forgotten."""
     ids = [row["id"] for row in await direct.fetch("SELECT id FROM messages ORDER BY id")]
     granted: Counter[int] = Counter()
-    async with cut_proxy(database_url) as (url, proxy):
+    async with fault_proxy_before(database_url) as (url, proxy):
         pool = await open_pool(url, name="gate", size=2)
         gate = Gate(pool, "d1")
         running = asyncio.create_task(gate.run())
@@ -87,6 +87,26 @@ async def test_gate_the_same_row_asked_for_by_two_connections_is_granted_to_one(
         await gate.claim([(ids[0], 0)])
 
 
+async def test_gate_a_row_in_hand_twice_is_granted_once_although_the_database_goes_away(
+    database_url: str, direct: Pool, seeded: Seeded
+) -> None:
+    """A batch came again while its mail is being sent; the second claim's answer is lost: the grant is the first one's."""
+    row = (await direct.fetchval("SELECT min(id) FROM messages"), 0)
+    async with fault_proxy_before(database_url) as (url, proxy):
+        pool = await open_pool(url, name="gate", size=1)
+        gate = Gate(pool, "d1")
+        running = asyncio.create_task(gate.run())
+        first = await gate.claim([row])
+        proxy.cut_after(0, Way.TO_CLIENT)
+        asking = asyncio.create_task(gate.claim([row]))
+        await asyncio.sleep(1)
+        proxy.heal()
+        second = await asyncio.wait_for(asking, 30)
+        await stop(running)
+        pool.terminate()
+    assert (set(first), second) == ({row[0]}, {})
+
+
 async def test_outcomes_while_connections_are_cut_are_written_once(
     database_url: str, direct: Pool, seeded: Seeded
 ) -> None:
@@ -94,7 +114,7 @@ async def test_outcomes_while_connections_are_cut_are_written_once(
     ids = [row["id"] for row in await direct.fetch("SELECT id FROM messages ORDER BY id")]
     await direct.execute("UPDATE messages SET state = 'claimed', attempt = 1, claimed_by = 'd1'")
     told: list[int] = []
-    async with cut_proxy(database_url) as (url, proxy):
+    async with fault_proxy_before(database_url) as (url, proxy):
         pool = await open_pool(url, name="outcomes", size=2)
         writer = OutcomeWriter(pool)
         running = asyncio.create_task(writer.run())
@@ -116,7 +136,7 @@ async def test_outcomes_while_connections_are_cut_are_written_once(
 
 
 async def test_outcomes_that_the_database_refuses_do_not_hold_up_the_others(direct: Pool, seeded: Seeded) -> None:
-    """One outcome with a value that no column takes is left out and logged; its neighbours are written."""
+    """One outcome with words that no column takes is written without them, and logged; its neighbours keep theirs."""
     ids = [row["id"] for row in await direct.fetch("SELECT id FROM messages ORDER BY id LIMIT 9")]
     await direct.execute("UPDATE messages SET state = 'claimed', attempt = 1, claimed_by = 'd1'")
     writer = OutcomeWriter(direct)
@@ -126,4 +146,5 @@ async def test_outcomes_that_the_database_refuses_do_not_hold_up_the_others(dire
         writer.put(Report(outcome, "other", suppress=False, done=lambda: None))
     await asyncio.wait_for(writer.flushed(), 20)
     await stop(running)
-    assert await direct.fetchval("SELECT count(*) FROM messages WHERE state = 'accepted'") == 8
+    assert await direct.fetchval("SELECT count(*) FROM messages WHERE state = 'accepted'") == 9
+    assert await direct.fetchval("SELECT count(*) FROM attempts WHERE reply = 'ok'") == 8

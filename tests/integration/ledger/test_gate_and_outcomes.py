@@ -147,6 +147,31 @@ async def test_record_twice_or_unclaimed_changes_nothing(pool: Pool, seeded: See
         assert await read_counters(connection, seeded.campaign_id) == {"accepted": 1}
 
 
+async def test_record_two_attempts_of_a_row_at_once_keeps_each_attempt_its_own(pool: Pool, launched: list[int]) -> None:
+    """A late outcome of the first attempt beside that of the second: the first attempt's row stays as it was."""
+    i = launched[0]
+    now = datetime.now(UTC)
+    await claim(pool, [(i, 0)])
+    await record(pool, [Outcome(i, 1, MessageState.DEFERRED, next_attempt_at=now, reason="greylisted")])
+    await claim(pool, [(i, 1)])
+    await record(pool, [Outcome(i, 1, MessageState.UNKNOWN, reason="late"), Outcome(i, 2, MessageState.ACCEPTED)])
+    rows = await pool.fetch("SELECT attempt, state FROM attempts ORDER BY attempt")
+    assert [tuple(row) for row in rows] == [(1, "deferred"), (2, "accepted")]
+
+
+async def test_claim_in_a_held_installation_or_a_database_that_went_back_gets_nothing(
+    pool: Pool, launched: list[int]
+) -> None:
+    """The fence stands in the gate's own statement: neither a hold nor an older pulse lets anybody through."""
+    await pool.execute("UPDATE installation SET pulse = 10")
+    async with pool.acquire() as connection:
+        assert await ledger.claim(connection, [(launched[0], 0)], "d1", pulse=11) == {}
+        await pool.execute("UPDATE installation SET held_reason = 'by_operator'")
+        assert await ledger.claim(connection, [(launched[0], 0)], "d1", pulse=10) == {}
+        await pool.execute("UPDATE installation SET held_reason = ''")
+        assert set(await ledger.claim(connection, [(launched[0], 0)], "d1", pulse=10)) == {launched[0]}
+
+
 async def test_record_late_outcome_of_a_lost_claim_corrects_the_counters(
     pool: Pool, seeded: Seeded, launched: list[int]
 ) -> None:

@@ -1,6 +1,7 @@
 """Launch, leases and the reconciler, on a real PostgreSQL."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -225,3 +226,19 @@ async def test_schedule_in_time_is_launched_once(pool: Pool, seeded: Seeded) -> 
     await asyncio.gather(*(launch_scheduled(pool) for _ in range(4)))
     assert await pool.fetchval("SELECT state FROM campaigns") == "sending"
     assert await pool.fetchval("SELECT count(*) FROM messages") == 10
+
+
+async def test_claim_under_a_lease_that_ended_is_found_when_its_dispatcher_dies(
+    pool: Pool, seeded: Seeded, launched: list[int]
+) -> None:
+    """A postponed row keeps the ended lease for a while, so that a claim by who still had it in hand is not forgotten."""
+    later = datetime.now(UTC) + timedelta(minutes=15)
+    async with pool.acquire() as connection:
+        await ledger.postpone(connection, [(launched[0], 0, later)], "busy:x")
+    await pool.execute("UPDATE feeds SET lease_expires_at = now() - interval '1 s', fed_at = now() - interval '6 min'")
+    await reconciler.tidy_belt(pool)
+    async with pool.acquire() as connection:
+        assert await ledger.claim(connection, [(launched[0], 0)], "gone")
+    await pool.execute("UPDATE messages SET changed_at = now() - interval '1 hour' WHERE id = $1", launched[0])
+    await reconciler.expire_lost_claims(pool)
+    assert await pool.fetchval("SELECT state FROM messages WHERE id = $1", launched[0]) == "unknown"

@@ -38,7 +38,7 @@ async def test_claim_on_a_young_table_looks_up_only_what_it_is_asked_for(databas
         ids = [row["id"] for row in await connection.fetch("SELECT id FROM messages ORDER BY id LIMIT $1", ASKED)]
         for _ in range(2):  # the second time with whatever the first one taught the planner
             plan = json.loads(
-                await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {CLAIM_SQL}", ids, [0] * ASKED, "d1")
+                await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {CLAIM_SQL}", ids, [0] * ASKED, "d1", 0)
             )
             touched = [n for table, n in scans(plan[0]["Plan"]) if table == "messages"]
             assert touched
@@ -78,7 +78,7 @@ async def test_statement_on_a_table_that_grew_since_analyze_looks_up_only_what_i
         await pool.execute("UPDATE messages SET state = 'claimed', attempt = 1 WHERE id = ANY($1)", ids)
     nothing = [None] * ASKED
     asked: dict[str, tuple[Any, ...]] = {
-        "claim": (CLAIM_SQL, ids, [0] * ASKED, "d1"),
+        "claim": (CLAIM_SQL, ids, [0] * ASKED, "d1", 0),
         "record": (RECORD_SQL, ids, [1] * ASKED, ["accepted"] * ASKED, *([nothing] * 15)),
         "postpone": (POSTPONE_SQL, ids, [0] * ASKED, [datetime.now(UTC)] * ASKED, "busy"),
     }

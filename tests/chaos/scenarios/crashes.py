@@ -1,0 +1,130 @@
+"""A crash between any two steps of a message's way, each once; then faults at random.
+
+13. Every ``CrashPoint`` is armed in one replica, which dies there by SIGKILL; nothing is lost, nothing twice.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Collection
+from datetime import UTC, datetime, timedelta
+
+from hayabin.broker import Outgoing, connect
+from hayabin.broker.topology import RENDER
+from hayabin.crash_points import CrashPoint
+from hayabin.domain.token import UnsubscribeClaim
+from tests.chaos.fleet import Replica
+from tests.chaos.judge import Allowed, Launch
+from tests.chaos.people import Acts, act_for_ever, missing, unsubscribe
+from tests.chaos.scenario import Result, Scale, clock_s, finished
+from tests.chaos.world import GREY, NOBODY, ChaosWorld
+
+SERVICE = {
+    "api": "api", "schedule": "scheduler", "feed": "scheduler", "relay": "scheduler", "reconcile": "scheduler",
+    "render": "renderer", "dispatch": "dispatcher", "gate": "dispatcher", "smtp": "dispatcher",
+    "outcome": "dispatcher", "park": "renderer", "track": "tracker", "unsubscribe": "tracker", "bounce": "bounce",
+    "refusals": "bounce",
+}  # fmt: skip
+DEATH_WITHIN_S = 30.0
+MIXED = ("d0.example", "d1.example", GREY, NOBODY)
+
+
+async def every_crash_point(world: ChaosWorld, scale: Scale) -> Result:
+    """Arm each point once; several in a round, one in each kind of service."""
+    left = {kind: [point for point in CrashPoint if _service(point) == kind] for kind in set(SERVICE.values())}
+    left["scheduler"].sort(
+        key=lambda point: point is not CrashPoint.RECONCILE_BEFORE_COMMIT
+    )  # last: it needs lost claims
+    acts, ids, survivors, in_flight = Acts(), list[int](), list[str](), 0
+    async with _one_scheduler(world):
+        while any(left.values()):
+            armed = [
+                (points.pop(), replica) for kind, points in left.items() for replica in _living(world, kind) if points
+            ]
+            for point, replica in armed:
+                in_flight += await world.in_flight(world.fleet.kill(replica))
+                world.fleet.revive(replica, crash_at=point)
+            campaign = await world.launch(scale.small, domains=MIXED)
+            ids += [campaign, *await _provoke(world, {point for point, _ in armed}, campaign)]
+            acting = asyncio.create_task(act_for_ever(world, campaign, acts))
+            in_flight += await _die(world, armed, survivors)
+            acting.cancel()
+            await asyncio.gather(acting, return_exceptions=True)
+    lost = await missing(world, acts, within_s=40)
+    result = await finished(
+        world, "a crash at every boundary", ids, in_flight=in_flight,
+        allowed=Allowed(bounced_later=frozenset(acts.sent_back)),
+    )  # fmt: skip
+    result.hold("no confirmed act is lost", holds=not any(lost.values()), but=lost)
+    result.hold("each armed point was reached", holds=not survivors, but=survivors)
+    result.more["crash_points"] = len(CrashPoint) - len(survivors)
+    return result
+
+
+def _living(world: ChaosWorld, kind: str) -> list[Replica]:
+    return [replica for replica in world.fleet.of(kind) if replica.service is not None]
+
+
+def _service(point: CrashPoint) -> str:
+    return SERVICE[point.partition(".")[0]]
+
+
+@contextlib.asynccontextmanager
+async def _one_scheduler(world: ChaosWorld) -> AsyncIterator[None]:
+    """Let the first scheduler have all the work, so that it comes to each of its points."""
+    others = world.fleet.of("scheduler")[1:]
+    for replica in others:
+        world.fleet.kill(replica)
+        replica.service = None
+    yield
+    for replica in others:
+        world.fleet.revive(replica)
+
+
+async def _provoke(world: ChaosWorld, points: Collection[CrashPoint], campaign: int) -> list[int]:
+    """Do what leads to points that a plain campaign does not come to; returns campaigns that were made for it."""
+    if CrashPoint.PARK_PUBLISHED in points:
+        async with connect(world.rabbitmq.url, name="poisoner") as broker:
+            await broker.publish([Outgoing(RENDER, "bulk", b"\xff" * 9)])
+    if CrashPoint.UNSUBSCRIBE_COMMITTED in points:
+        rows = await world.query(
+            "SELECT r.message_id, r.contact_id, c.list_id FROM recipients r JOIN campaigns c ON c.id = r.campaign_id "
+            "WHERE r.campaign_id = $1 ORDER BY r.message_id DESC LIMIT 6",
+            campaign,
+        )
+        for row in rows:
+            claim = UnsubscribeClaim(world.tenant_id, row["list_id"], row["contact_id"], row["message_id"])
+            await unsubscribe(world, claim, 0.0, Acts())
+    if CrashPoint.SCHEDULE_BEFORE_COMMIT in points:
+        made, addresses = await world.campaign(50)
+        at = datetime.now(UTC) + timedelta(seconds=1.5)
+        answer = await world.call(
+            "POST",
+            f"/v1/campaigns/{made}/schedule",
+            json={"schedule_at": at.isoformat(), "allow_unverified_domain": True},
+        )
+        if answer.status_code != 200:
+            raise RuntimeError(answer.text)
+        world.launches.append(Launch(made, addresses))
+        return [made]
+    return []
+
+
+async def _die(world: ChaosWorld, armed: list[tuple[CrashPoint, Replica]], survivors: list[str]) -> int:
+    """Wait for the deaths; each victim lives again, unarmed. Returns what was in flight."""
+    in_flight = 0
+    end_s = clock_s() + DEATH_WITHIN_S
+    waiting = list(armed)
+    while waiting and clock_s() < end_s:
+        await asyncio.sleep(0.1)
+        for point, replica in list(waiting):
+            if replica.service is not None and replica.service.process.poll() == -signal.SIGKILL:
+                waiting.remove((point, replica))
+                life = world.fleet.kill(replica)
+                in_flight += await world.in_flight(life)
+                world.fleet.revive(replica)
+    for point, replica in waiting:
+        survivors.append(point.value)
+        world.fleet.kill(replica)
+        world.fleet.revive(replica)
+    return in_flight

@@ -1,0 +1,366 @@
+"""The whole of Hayabin in a world that can be broken: private PostgreSQL and RabbitMQ, replicas, journaling receivers, DNS.
+
+Promises: campaigns are launched over REST as a careful client does (same Idempotency-Key until it has an answer), and
+what was acknowledged is remembered here, apart from the ledger. Everything is stopped at the end of the block.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import random
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+
+from hayabin.database.engine import Pool, open_pool
+from hayabin.database.migrate import upgrade
+from hayabin.domain.token import TokenKey, TokenRing
+from hayabin.settings import TOKEN_KEY_ID
+from services.api.access import Scope, new_key
+from tests.chaos.fleet import Fleet
+from tests.chaos.judge import Allowed, Launch, Verdict, judge
+from tests.support.mx_journal import Entry, read_journal
+from tests.support.postgres import PostgresInstance, private_postgres
+from tests.support.rabbitmq import RabbitInstance, private_rabbitmq
+from tests.support.system import System, helper_process, running_system
+
+DOMAINS = tuple(f"d{n}.example" for n in range(12))
+GREY = "grey.example"
+NOBODY = "nobody.example"
+TARPIT = "tarpit.example"
+MX = "127.0.0.5"
+POOL = "main"
+POLICY = (
+    "connections = 40\nconnections_start = 8\ngrowth_mails = 2\ngreeting_timeout_s = 10\ncommand_timeout_s = 10\n"
+    "data_timeout_s = 10\nblock_timeout_s = 10\ndot_timeout_s = 20\n"
+)
+PEOPLE_SQL = """
+WITH people AS (
+    INSERT INTO contacts (tenant_id, address, wire, address_key, name)
+    SELECT $1, a, a, lower(a), 'Name' FROM unnest($2::text[]) AS p(a) RETURNING id)
+INSERT INTO list_members (list_id, contact_id) SELECT $3, id FROM people"""
+AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+@dataclass(frozen=True, slots=True)
+class WorldPlan:
+    """What a world has; numbers of replicas by kind."""
+
+    replicas: dict[str, int] = field(
+        default_factory=lambda: {"api": 2, "scheduler": 2, "renderer": 2, "dispatcher": 2, "tracker": 2, "bounce": 2}
+    )
+    manners: str = "slow 0.02"
+    recipients: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)  # settings of every service
+    mx_address: str = MX  # where the zone leads; a proxy where one stands before the receivers
+    code: Path | None = None  # another tree of the code, with a mutation in it
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What a world stands on, where it is not just what it would start itself; URLs are those that services use."""
+
+    postgres: PostgresInstance | None = None
+    rabbitmq: RabbitInstance | None = None
+    database_url: str = ""
+    broker_url: str = ""
+    smtp_port: int = 0
+    dns_server: str = ""
+    of: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)  # environments by kind and number
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by kind
+
+
+@dataclass(slots=True)
+class ChaosWorld:
+    """See the module."""
+
+    folder: Path
+    postgres: PostgresInstance
+    rabbitmq: RabbitInstance
+    pool: Pool
+    fleet: Fleet
+    random: random.Random
+    ring: TokenRing
+    key: str = ""
+    tenant_id: int = 0
+    version_id: int = 0
+    mx_port: int = 0
+    dns_port: int = 0
+    launches: list[Launch] = field(default_factory=list)
+    requests: list[tuple[str, int]] = field(default_factory=list)  # of this client: what was asked, and the status
+    judge_from: float = 0.0  # receivers' journals before this time are of a world that is gone
+    links: Any = None  # the proxies, in a world that has them
+
+    # --- the client
+
+    async def call(self, method: str, path: str, *, patience_s: float = 120.0, **more: Any) -> httpx.Response:
+        """Ask an API replica, again and again while it is away (no connection, 5xx, 429) with the same key."""
+        headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": secrets.token_hex(8)}
+        if method == "GET":
+            del headers["Idempotency-Key"]
+        end_s = time.monotonic() + patience_s
+        while True:
+            answer: httpx.Response | None = None
+            async with httpx.AsyncClient(base_url=self.random.choice(self.fleet.urls("api")), timeout=70) as client:
+                with contextlib.suppress(httpx.HTTPError):
+                    answer = await client.request(method, path, headers=headers, **more)
+            if answer is not None:
+                self.requests.append((f"{method} {path.partition('?')[0]}", answer.status_code))
+                if (answer.status_code < 500 and answer.status_code not in {409, 429}) or time.monotonic() > end_s:
+                    return answer
+                if answer.status_code == 409 and "in-flight" not in answer.text:
+                    return answer
+            elif time.monotonic() > end_s:
+                raise TimeoutError(f"{method} {path}: no API answered in {patience_s} s")
+            await asyncio.sleep(0.3)
+
+    async def campaign(
+        self, people: int, *, domains: Sequence[str] = DOMAINS, message_class: str = "bulk", **form: Any
+    ) -> tuple[int, frozenset[str]]:
+        """Make a list and a draft campaign; returns its id and the addresses."""
+        name = secrets.token_hex(4)
+        addresses = [f"u{n}.{name}@{domains[n % len(domains)]}" for n in range(people)]
+        list_id = await self.pool.fetchval(
+            "INSERT INTO lists (tenant_id, name) VALUES ($1, $2) RETURNING id", self.tenant_id, name
+        )
+        await self.pool.execute(PEOPLE_SQL, self.tenant_id, addresses, list_id)
+        body = {
+            "name": name, "template_version_id": self.version_id, "list_id": list_id, "from_name": "Chaos",
+            "from_address": "news@chaos.example", "class": message_class, **form,
+        }  # fmt: skip
+        made = await self.call("POST", "/v1/campaigns", json=body)
+        assert made.status_code == 201, made.text
+        return int(made.json()["id"]), frozenset(addresses)
+
+    async def launch(self, people: int, **more: Any) -> int:
+        """Make a campaign and launch it; what is acknowledged is remembered."""
+        campaign_id, addresses = await self.campaign(people, **more)
+        await self.launch_made(campaign_id, addresses)
+        return campaign_id
+
+    async def launch_made(self, campaign_id: int, addresses: frozenset[str]) -> None:
+        """Launch a campaign that was made."""
+        answer = await self.call("POST", f"/v1/campaigns/{campaign_id}/launch", json={"allow_unverified_domain": True})
+        assert answer.status_code == 200, answer.text
+        self.remember(campaign_id, addresses)
+
+    def remember(self, campaign_id: int, addresses: frozenset[str]) -> None:
+        """Take note of a launch that was acknowledged."""
+        self.launches.append(Launch(campaign_id, addresses))
+
+    async def stats(self, campaign_id: int) -> dict[str, Any]:
+        """What the API says of a campaign."""
+        answer = await self.call("GET", f"/v1/campaigns/{campaign_id}/stats")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    # --- witnesses
+
+    def journal(self) -> list[Entry]:
+        """What the receivers took so far."""
+        return read_journal(self.folder / "mx.jsonl")
+
+    async def query(self, sql: str, *arguments: object) -> list[Any]:
+        """Rows of the database, waiting while it is away."""
+        while True:
+            try:
+                return list(await self.pool.fetch(sql, *arguments))
+            except AWAY:
+                await asyncio.sleep(0.3)
+
+    async def states(self, campaign_id: int) -> dict[str, int]:
+        """Rows by state."""
+        rows = await self.query(
+            "SELECT state, count(*) AS n FROM messages WHERE campaign_id = $1 GROUP BY 1", campaign_id
+        )
+        return {row["state"]: row["n"] for row in rows}
+
+    async def in_flight(self, instance: str) -> int:
+        """Claims that a life which ended has left open."""
+        rows = await self.query(
+            "SELECT count(*) AS n FROM messages WHERE state = 'claimed' AND claimed_by = $1", instance
+        )
+        return int(rows[0]["n"])
+
+    async def taken(self, campaign_id: int, share: float, *, timeout_s: float = 120.0) -> None:
+        """Wait until a share of the campaign is settled."""
+        audience = next(len(launch.addresses) for launch in self.launches if launch.campaign_id == campaign_id)
+        end_s = time.monotonic() + timeout_s
+        while True:
+            states = await self.states(campaign_id)
+            if sum(n for state, n in states.items() if state not in {"due", "claimed", "deferred"}) >= audience * share:
+                return
+            if time.monotonic() > end_s:
+                raise TimeoutError(f"campaign {campaign_id} did not come to {share:.0%} in {timeout_s} s: {states}")
+            await asyncio.sleep(0.1)
+
+    async def completed(self, campaign_ids: Sequence[int], *, timeout_s: float) -> float | None:
+        """Wait until campaigns are complete; returns how long that took, None if they were not in time."""
+        begun_s = time.monotonic()
+        while time.monotonic() < begun_s + timeout_s:
+            open_ones = await self.query(
+                "SELECT id FROM campaigns WHERE id = ANY($1) AND state NOT IN ('completed', 'cancelled', 'failed') "
+                "OR id = ANY($1) AND state = 'cancelled' AND completed_at IS NULL",
+                list(campaign_ids),
+            )
+            if not open_ones:
+                return time.monotonic() - begun_s
+            self.fleet.bury()
+            await asyncio.sleep(0.2)
+        return None
+
+    async def follow(self, url: str) -> None:
+        """Look for the database elsewhere from now on."""
+        self.pool.terminate()
+        self.pool = await open_pool(url, name="judge", size=4)
+
+    async def judged(self, campaign_ids: Sequence[int], allowed: Allowed | None = None) -> Verdict:
+        """Let the judge look at some campaigns."""
+        stats = {campaign_id: await self.stats(campaign_id) for campaign_id in campaign_ids}
+        launches = [launch for launch in self.launches if launch.campaign_id in campaign_ids]
+        async with self.pool.acquire() as connection:
+            journal = [entry for entry in self.journal() if entry.ts >= self.judge_from]
+            return await judge(connection, launches, journal, self.ring, stats, allowed)
+
+
+@asynccontextmanager
+async def chaos_world(plan: WorldPlan, seed: int, servers: Servers | None = None) -> AsyncIterator[ChaosWorld]:
+    """Start a world."""
+    servers = servers or Servers()
+    with ExitStack() as stack:
+        async with AsyncExitStack() as async_stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hayabin-chaos-")))
+            postgres = servers.postgres or stack.enter_context(private_postgres())
+            rabbitmq = servers.rabbitmq or stack.enter_context(private_rabbitmq())
+            await asyncio.to_thread(upgrade, postgres.url)
+            system, mx_port, dns_port = _surroundings(plan, servers, folder, postgres, rabbitmq, stack)
+            chance = random.Random(seed)
+            token_key = TokenKey(TOKEN_KEY_ID, base64.b64decode(system.environment["HAYABIN_TOKEN_SECRET"]))
+            world = ChaosWorld(
+                folder=folder,
+                postgres=postgres,
+                rabbitmq=rabbitmq,
+                pool=await open_pool(postgres.url, name="judge", size=4),
+                fleet=Fleet(system, chance),
+                random=chance,
+                ring=TokenRing((token_key,), active=TOKEN_KEY_ID),
+                mx_port=mx_port,
+                dns_port=dns_port,
+            )
+            async_stack.push_async_callback(_closed, world)
+            for kind, count in plan.replicas.items():
+                environments = [*servers.of.get(kind, ()), *[{}] * count]
+                for number in range(count):
+                    world.fleet.add(
+                        kind,
+                        environments[number],
+                        **{**_settings_of(kind, number, world), **servers.settings.get(kind, {})},
+                    )
+            await world.fleet.ready()
+            await _prepared(world)
+            yield world
+
+
+def _surroundings(
+    plan: WorldPlan,
+    servers: Servers,
+    folder: Path,
+    postgres: PostgresInstance,
+    rabbitmq: RabbitInstance,
+    stack: ExitStack,
+) -> tuple[System, int, int]:
+    """Receivers, DNS, and the settings that lead to them; gives the ports of both too."""
+    names = (*DOMAINS, GREY, NOBODY, TARPIT)
+    zone: dict[str, Any] = {name: {"MX": f"10 mx.{name}."} for name in names}
+    zone |= {f"mx.{name}": {"A": plan.mx_address} for name in names}
+    recipients = {
+        GREY: "greylist 1",
+        NOBODY: "reject rcpt 550 5.1.1 no such user",
+        TARPIT: "slow 1.5",
+        **plan.recipients,
+    }
+    mx = {
+        "journal": str(folder / "mx.jsonl"),
+        "fsync": True,
+        "listeners": [{"address": MX, "manners": plan.manners, "recipients": {**recipients, "*": "accept"}}],
+    }
+    dns = stack.enter_context(helper_process("tests.support.dns_zone", {"address": "127.0.0.1", "zone": zone}, folder))
+    receivers: Any = stack.enter_context(helper_process("tests.support.scripted_mx", mx, folder))
+    mx_port = int(receivers["listeners"][0]["port"])
+    (folder / "policies").mkdir()
+    (folder / "policies" / "default.toml").write_text(POLICY)
+    system = stack.enter_context(
+        running_system(
+            folder,
+            servers.database_url or postgres.url,
+            servers.broker_url or rabbitmq.url,
+            public_url="http://127.0.0.1:1",
+            dns_servers=servers.dns_server or f"127.0.0.1:{dns['port']}",
+            smtp_port=str(servers.smtp_port or mx_port),
+            **plan.variables,
+        )
+    )
+    system.code = plan.code
+    return system, mx_port, int(str(dns["port"]))
+
+
+def _settings_of(kind: str, number: int, world: ChaosWorld) -> dict[str, str]:
+    if kind == "dispatcher":
+        return {
+            "pool": POOL,
+            "source_ips": f"127.0.0.{60 + number}=out{number}.hayabin.example",
+            "allow_private_mx": "true",
+            "mta_sts": "false",
+            "policy_dir": str(world.folder / "policies"),
+            "retry_delays_s": "1,1,1",
+            "transcript_days": "0",
+        }
+    return {}
+
+
+async def _prepared(world: ChaosWorld) -> None:
+    """A tenant with a key, a template and a domain."""
+    key = new_key()
+    world.key = key.shown
+    world.tenant_id = await world.pool.fetchval("INSERT INTO tenants (slug, name) VALUES ('t', 't') RETURNING id")
+    scopes = sorted(scope.value for scope in Scope)
+    await world.pool.execute(
+        "INSERT INTO api_keys (tenant_id, name, prefix, secret_hash, scopes) VALUES ($1, '', $2, $3, $4)",
+        world.tenant_id, key.prefix, key.secret_hash, scopes,
+    )  # fmt: skip
+    template = {
+        "name": "t", "kind": "html", "subject": "Hello {{ name }}",
+        "source": '<p>Hello {{ name }} <a href="https://shop.example/1">shop</a> <a href="{{ unsubscribe_url }}">u</a></p>',
+    }  # fmt: skip
+    made = await world.call("POST", "/v1/templates", json=template)
+    assert made.status_code == 201, made.text
+    world.version_id = made.json()["version"]["id"]
+    await world.call("POST", f"/v1/templates/{made.json()['id']}/versions/1/publish")
+    domain = await world.call("POST", "/v1/domains", json={"name": "chaos.example"})
+    assert domain.status_code == 201, domain.text
+
+
+async def _closed(world: ChaosWorld) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(5):
+            await world.pool.close()
+    world.pool.terminate()
+    for replica in world.fleet.replicas:
+        world.fleet.kill(replica)
+
+
+def kept_logs(world: ChaosWorld, folder: Path) -> None:
+    """Keep the logs of a world for who looks into a failure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for log in world.folder.glob("*.log"):
+        (folder / log.name).write_bytes(log.read_bytes()[-200_000:])
+    (folder / "requests.json").write_text(json.dumps(world.requests))

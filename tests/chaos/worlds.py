@@ -1,0 +1,154 @@
+"""Which scenarios share a world, and what each world is made of."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tests.chaos.scenario import Scale, Scenario
+from tests.chaos.scenarios import (
+    belt,
+    clock,
+    control,
+    crashes,
+    database,
+    disk,
+    duplicates,
+    network,
+    poison,
+    processes,
+    slow,
+)
+from tests.chaos.scenarios.disk import Disks
+from tests.chaos.scenarios.network import Links
+from tests.chaos.world import MX, ChaosWorld, Servers, WorldPlan, chaos_world
+from tests.support.fault_proxy import fault_proxy
+from tests.support.fault_proxy_udp import udp_fault_proxy
+from tests.support.postgres import private_postgres
+from tests.support.postgres_pair import postgres_pair
+from tests.support.rabbitmq import private_rabbitmq
+from tests.support.shifted_clock import shifted_clock
+from tests.support.small_disk import small_disk
+
+HOUR_S = 3600.0
+DAY_S = 86400.0
+FEW = {"api": 1, "scheduler": 1, "renderer": 1, "dispatcher": 2}
+"""What a world needs in which no service is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Scenarios that run one after another in one world."""
+
+    world: Callable[[int, Scale], AbstractAsyncContextManager[ChaosWorld]]
+    scenarios: tuple[Scenario, ...]
+
+
+def plain(seed: int, _scale: Scale) -> AbstractAsyncContextManager[ChaosWorld]:
+    """Two replicas of everything."""
+    return chaos_world(WorldPlan(), seed)
+
+
+@asynccontextmanager
+async def proxied(seed: int, scale: Scale) -> AsyncIterator[ChaosWorld]:
+    """A proxy on each link, and a pair of databases behind one of them."""
+    async with AsyncExitStack() as stack:
+        pair = await stack.enter_async_context(postgres_pair())
+        rabbitmq = stack.enter_context(private_rabbitmq())
+        amqp = await stack.enter_async_context(fault_proxy("127.0.0.1", urlsplit(rabbitmq.url).port or 0))
+        smtp = await stack.enter_async_context(fault_proxy(MX, 1))
+        dns = await stack.enter_async_context(udp_fault_proxy("127.0.0.1", 1))
+        servers = Servers(
+            postgres=pair.primary,
+            rabbitmq=rabbitmq,
+            database_url=pair.url,
+            broker_url=amqp.url(rabbitmq.url),
+            smtp_port=smtp.port,
+            dns_server=f"127.0.0.1:{dns.port}",
+            settings={"api": {"backlog_limit": str(int(scale.people * 0.8))}},
+        )
+        plan = WorldPlan(replicas=FEW, mx_address="127.0.0.1")
+        async with chaos_world(plan, seed, servers) as world:
+            smtp.retarget(MX, world.mx_port)
+            dns.retarget("127.0.0.1", world.dns_port)
+            world.links = Links(pair.proxy, amqp, smtp, dns, pair)
+            yield world
+
+
+@asynccontextmanager
+async def shifted(seed: int, _scale: Scale) -> AsyncIterator[ChaosWorld]:
+    """Each process has a time of day of its own."""
+    with ExitStack() as stack:
+        clocks = {
+            shift_s: stack.enter_context(shifted_clock(shift_s))
+            for shift_s in (-2 * HOUR_S, -HOUR_S, HOUR_S, DAY_S, -DAY_S)
+        }
+        postgres = stack.enter_context(private_postgres(clock=clocks[-2 * HOUR_S]))
+        at = {shift_s: one.python_environment for shift_s, one in clocks.items()}
+        servers = Servers(
+            postgres=postgres,
+            of={
+                "scheduler": (at[HOUR_S],),
+                "renderer": (at[DAY_S], at[-DAY_S]),
+                "dispatcher": (at[-HOUR_S], at[DAY_S]),
+            },
+        )
+        async with chaos_world(WorldPlan(replicas=FEW | {"renderer": 2}), seed, servers) as world:
+            world.links = clocks[-2 * HOUR_S]
+            yield world
+
+
+def few(seed: int, _scale: Scale) -> AbstractAsyncContextManager[ChaosWorld]:
+    """What is needed to send."""
+    return chaos_world(WorldPlan(replicas=FEW), seed)
+
+
+@asynccontextmanager
+async def cramped(seed: int, scale: Scale) -> AsyncIterator[ChaosWorld]:
+    """Small disks under both servers."""
+    with ExitStack() as stack:
+        size_mb = 300 + scale.people // 100
+        disks = Disks(stack.enter_context(small_disk(size_mb)), stack.enter_context(small_disk(size_mb)))
+        postgres = stack.enter_context(private_postgres(disk=disks.postgres))
+        rabbitmq = stack.enter_context(private_rabbitmq(disk=disks.rabbitmq))
+        servers = Servers(postgres=postgres, rabbitmq=rabbitmq)
+        async with chaos_world(WorldPlan(replicas=FEW), seed, servers) as world:
+            world.links = disks
+            yield world
+
+
+GROUPS = (
+    Group(
+        plain,
+        (
+            Scenario("1a", "kill -9 of every service", processes.kill_everything),
+            Scenario("1b", "kill -9 of dispatchers, policy resend once", processes.kill_dispatchers_resend),
+            Scenario("5", "rolling restart", processes.rolling_restart),
+            Scenario("6", "pause, resume, cancel", control.pause_resume_cancel),
+            Scenario("7", "unsubscribes and suppressions", control.wishes_during_the_run),
+            Scenario("8", "everything doubled", duplicates.one_effect),
+            Scenario("11", "poison", poison.poisoned),
+            Scenario("13", "a crash at every boundary", crashes.every_crash_point),
+            Scenario("2a", "RabbitMQ killed and stopped", belt.broker_killed),
+            Scenario("2b", "RabbitMQ purged and wiped", belt.belt_emptied),
+            Scenario("3a", "PostgreSQL killed and restarted", database.database_killed),
+        ),
+    ),
+    Group(
+        proxied,
+        (
+            Scenario("4", "every link broken", network.every_link),
+            Scenario("12", "slow things", slow.slow_everything),
+            Scenario("3b", "standby promoted", network.standby_promoted),
+        ),
+    ),
+    Group(shifted, (Scenario("9a", "wrong clocks", clock.clocks_wrong),)),
+    Group(few, (Scenario("9b", "a database from before", clock.database_restored),)),
+    Group(
+        cramped,
+        (
+            Scenario("10a", "disk full under PostgreSQL", disk.database_disk_full),
+            Scenario("10b", "RabbitMQ without room", disk.belt_full),
+        ),
+    ),
+)
