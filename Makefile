@@ -6,11 +6,11 @@ VENV := .venv
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench proto lock migrate clean
+.PHONY: help setup demo up test check chaos chaos-short bench proto lock migrate clean
 .NOTPARALLEL:
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
 
 setup: ## Everything for development, into .venv
 	@scripts/setup dev
@@ -29,6 +29,16 @@ test: ## All checks and tests (root or sudo: installs RabbitMQ and PostgreSQL fr
 check: ## The static checks alone
 	@scripts/setup dev
 	@scripts/check
+
+chaos: ## The promises under faults, all scenarios, more than an hour (root or sudo: installs what is missing from Debian)
+	@scripts/debian-packages rabbitmq-server postgresql python3-venv faketime
+	@scripts/setup dev
+	@$(VENV)/bin/python -m tests.chaos
+
+chaos-short: ## The promises under faults, the scenarios that make test runs too
+	@scripts/debian-packages rabbitmq-server postgresql python3-venv faketime
+	@scripts/setup dev
+	@$(VENV)/bin/python -m tests.chaos --short
 
 bench: ## A benchmark: make bench BENCH=pipeline|engine|render|smtp_client; writes benchmarks/out/
 	@scripts/debian-packages rabbitmq-server postgresql postfix python3-venv

@@ -42,8 +42,8 @@ One row of the ledger: one recipient of one campaign.
 """
 
 CAMPAIGN_NOTE = """\
-A launch is the move from `draft` or `scheduled` to `sending`; from `paused` it is a resume. The gate lets rows through
-while the campaign is `sending`, and only then.
+A launch is the move from `draft` or `scheduled` to `sending`; from `paused` it is a resume, from `completed` a
+reopening: what was `unknown` is due again. The gate lets rows through while the campaign is `sending`, and only then.
 """
 
 

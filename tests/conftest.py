@@ -1,7 +1,9 @@
 """What every test may ask for: a PostgreSQL, a RabbitMQ, and a database of its own with the schema in it.
 
 Promises: nothing is started before a test asks for it; each server lives as long as the test session; each
-``database_url`` is a fresh copy of one migrated template and is dropped after its test.
+``database_url`` is a fresh copy of one migrated template and is dropped after its test. The PostgreSQL of the session
+does not wait for the disk, as nothing cuts its power. Files with slow tests are run first, so that of the workers that
+run side by side (each has servers of its own) none is left alone with one of them.
 """
 
 import asyncio
@@ -13,16 +15,26 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from hayabin.database.migrate import upgrade
 from tests.support.postgres import PostgresInstance, private_postgres
 from tests.support.rabbitmq import RabbitInstance, private_rabbitmq
 
+settings.register_profile("hayabin", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("hayabin")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the files with slow tests to the front."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresInstance]:
     """The session's PostgreSQL; a test that stops or kills a server starts one of its own instead."""
-    with private_postgres() as instance:
+    with private_postgres(fsync=False) as instance:
         yield instance
 
 
@@ -55,9 +67,11 @@ def template_database(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
-    """The URL of a fresh database with the schema in it and no rows."""
+    """The URL of a fresh database with the schema in it and no rows, as if migrated just now."""
     with new_database(postgres_url, template_database) as name:
-        yield with_database(postgres_url, name)
+        url = with_database(postgres_url, name)
+        run(lambda: execute(url, "UPDATE installation SET pulsed_at = now()"))  # a copy is as silent as its template
+        yield url
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The one place that turns failures of handlers into what happens to the message.
 
 Promises: success → ack; ``TemporaryFailure`` → put back after a pause (so that a broken dependency is not hammered);
-``PermanentFailure`` → ack (it was recorded where users see it); ``PoisonMessage`` → parked with its reason; any other
-exception → put back, and parked when it comes back for the third time.
+``PermanentFailure`` → ack (it was recorded where users see it); ``PoisonMessage`` → parked with its reason; what says
+that the database or the broker is away → put back after a pause, however often; any other exception → put back, and
+parked when it comes back for the third time.
 Fails: if settling itself fails (connection lost), the broker delivers again; handlers are idempotent.
 """
 
@@ -10,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from hayabin.broker.interface import Delivery, OnDelivery
+from hayabin.database.engine import AWAY
 from hayabin.domain.errors import PermanentFailure, PoisonMessage, TemporaryFailure
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import PARKED, REQUEUED
@@ -32,7 +34,7 @@ def handle(handler: Callable[[Delivery], Awaitable[None]]) -> OnDelivery:
             await delivery.ack()
         except PoisonMessage as failure:
             await park(delivery, failure.reason, failure.detail)
-        except (OSError, TimeoutError) as error:
+        except AWAY as error:  # the database, the broker, whatever is outside: no fault of the message
             get_logger().warning("dependency_failed", queue=delivery.queue, error=repr(error))
             await put_back(delivery, "dependency_failed")
         except Exception as error:  # noqa: BLE001 - logged, bounded, parked

@@ -1,7 +1,8 @@
 """Whether what adds to the sending is taken on just now.
 
 Promises: a launch or a test is refused, with the reason and Retry-After, while it could not be sent: the belt is away,
-the installation is held, no scheduler gives a sign; and a launch while too much waits already. Everything else always
+the installation is held, no scheduler gives a sign; and a launch while too much waits already; a resume is refused
+while the installation is held: a person releases it first, then decides for each campaign. Everything else always
 passes: reads, pause, cancel, unsubscribes, schedules (which are only rows). A request costs no query for this: the
 facts are read once a second, and once more before anybody is refused, so nobody is refused by what is over.
 Fails: ``Problem`` 503 or 429. Before the first reading everything is admitted.
@@ -24,7 +25,8 @@ from services.api.scheduler.reconciler import FINAL
 
 LAUNCH: Final = "launchCampaign"
 TEST: Final = "testCampaign"
-ADMITTED: Final = frozenset({LAUNCH, TEST})
+RESUME: Final = "resumeCampaign"
+ADMITTED: Final = frozenset({LAUNCH, TEST, RESUME})
 """The operations that ask."""
 BELT_PATIENCE_S: Final = 5.0
 """A belt that is away for less is no reason to refuse: the outbox keeps what is for it."""
@@ -151,6 +153,8 @@ class Admission:
             return None
         if watch.held_reason:
             return Problem(503, "installation-held", why_held(watch.held_reason), headers={"Retry-After": "60"})
+        if operation == RESUME:
+            return None
         if figures.pulse_age_s > SILENCE_S:
             detail = f"No scheduler has given a sign for {figures.pulse_age_s:.0f} s: nothing would be sent."
             return Problem(503, "scheduler-silent", detail, headers={"Retry-After": "15"})

@@ -8,15 +8,18 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import platform
 import random
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from tests.chaos.scenario import FULL, SHORT, Result, Scale, Scenario
+from tests.chaos.scenario import FULL, SHORT, Result, Scale, Scenario, Skipped
 from tests.chaos.world import kept_logs
 from tests.chaos.worlds import GROUPS, Group
 
@@ -39,6 +42,8 @@ async def run_group(group: Group, scenarios: Sequence[Scenario], scale: Scale, s
             begun_s = time.monotonic()
             try:
                 result = await scenario.run(world, scale)
+            except Skipped as reason:
+                result = Result(scenario.name, skipped=str(reason))
             except Exception as error:  # noqa: BLE001 - told, and counted as broken
                 traceback.print_exc()
                 result = Result(scenario.name, broken=[f"the scenario failed: {error!r}"])
@@ -54,9 +59,10 @@ def line(scenario: Scenario, result: Result) -> str:
     """One line of the table."""
     found = result.as_json()
     cells = " ".join(f"{'-' if found[column] is None else found[column]!s:>9}" for column in COLUMNS)
-    word = "ok" if not result.broken else "BROKEN"
+    word = "BROKEN" if result.broken else "skip" if result.skipped else "ok"
     text = f"{scenario.number:>4} {word:<6} {cells} {result.seconds:>6.0f} s  {result.name}"
-    return "\n".join([text, *(f"            {what}" for what in (*result.broken, *found["examples"]))])
+    notes = (*result.broken, *found["examples"], *([result.skipped] if result.skipped else ()))
+    return "\n".join([text, *(f"            {what}" for what in notes)])
 
 
 def main() -> int:
@@ -66,7 +72,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="NUMBER", help="scenarios by number, such as 1 2a")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     parser.add_argument("--people", type=int, help="recipients of a campaign")
-    parser.add_argument("--out", type=Path, help="file of the results")
+    parser.add_argument("--out", type=Path, default=OUT / "chaos.json", help="file of the results")
+    parser.add_argument("--jobs", type=int, default=3, help="worlds beside each other; 1: all in this process")
     parser.add_argument("--list", action="store_true", help="list the scenarios and do nothing")
     options = parser.parse_args()
     scenarios = [(group, scenario) for group in GROUPS for scenario in group.scenarios]
@@ -85,29 +92,73 @@ def main() -> int:
     return asyncio.run(run_all(options, scale))
 
 
+def keep(out: Path, part: str, report: dict[str, Any]) -> None:
+    """Write the results of a short or a full run; those of the other, and of scenarios that did not run now, stay."""
+    found = json.loads(out.read_text()) if out.exists() else {}
+    before = found.get(part, {}).get("scenarios", {})
+    order = [scenario.number for group in GROUPS for scenario in group.scenarios]
+    scenarios = {**before, **report["scenarios"]}
+    report["scenarios"] = {number: scenarios[number] for number in order if number in scenarios}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({**found, part: report}, indent=1, ensure_ascii=False) + "\n")
+
+
 async def run_all(options: argparse.Namespace, scale: Scale) -> int:
     """Run the chosen scenarios by group and report."""
     begun_s = time.monotonic()
-    say(f"seed {options.seed}; {scale.people} recipients a campaign")
-    say(f"     {'':<6} " + " ".join(f"{column[:9]:>9}" for column in COLUMNS))
-    results: dict[str, Result] = {}
-    for group in GROUPS:
-        chosen = [one for one in group.scenarios if not options.only or one.number in options.only]
-        if chosen:
-            found = await run_group(group, chosen, scale, options.seed)
-            results |= {scenario.number: result for scenario, result in zip(chosen, found, strict=True)}
-    report = {
+    groups = [
+        (group, chosen)
+        for group in GROUPS
+        if (chosen := [one for one in group.scenarios if not options.only or one.number in options.only])
+    ]
+    part = "short" if options.short else "full"
+    if options.jobs > 1:
+        say(f"seed {options.seed}; {scale.people} recipients a campaign")
+        say(f"     {'':<6} " + " ".join(f"{column[:9]:>9}" for column in COLUMNS))
+    if options.jobs > 1 and len(groups) > 1:
+        scenarios = await beside_each_other(options, [chosen for _, chosen in groups])
+    else:
+        scenarios = {}
+        for group, chosen in groups:
+            for scenario, result in zip(chosen, await run_group(group, chosen, scale, options.seed), strict=True):
+                about = {"name": result.name, "people": scale.people, "seed": options.seed}
+                scenarios[scenario.number] = {**about, **result.as_json()}
+    report: dict[str, Any] = {
         "command": " ".join(["python -m tests.chaos", *sys.argv[1:]]),
-        "machine": {"platform": platform.platform(), "python": platform.python_version()},
-        "seed": options.seed,
-        "people": scale.people,
+        "machine": {"platform": platform.platform(), "python": platform.python_version(), "cpus": os.cpu_count()},
         "seconds": round(time.monotonic() - begun_s, 1),
-        "scenarios": {number: {"name": r.name, **r.as_json()} for number, r in results.items()},
+        "scenarios": scenarios,
     }
-    out = options.out or OUT / ("chaos-short.json" if scale.kills == SHORT.kills else "chaos.json")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    broken = [number for number, result in results.items() if result.broken]
-    say(f"{len(results)} scenarios in {report['seconds']:.0f} s; written to {out}")
-    say(f"BROKEN: {', '.join(broken)}" if broken else "Every promise held.")
+    broken = [number for number, found in scenarios.items() if found["broken"]]
+    keep(options.out, part, report)
+    if options.jobs > 1:
+        say(f"{len(scenarios)} scenarios in {time.monotonic() - begun_s:.0f} s; written to {options.out}")
+        say(f"BROKEN: {', '.join(broken)}" if broken else "Every promise held.")
     return 1 if broken else 0
+
+
+async def beside_each_other(options: argparse.Namespace, groups: Sequence[Sequence[Scenario]]) -> dict[str, Any]:
+    """Run each group in a process of its own, some at a time; gives the results of all."""
+    places = asyncio.Semaphore(options.jobs)
+    found: dict[str, Any] = {}
+
+    async def run_one(scenarios: Sequence[Scenario], out: Path) -> None:
+        only = [scenario.number for scenario in scenarios]
+        more = [*(["--short"] if options.short else []), *(["--people", str(options.people)] if options.people else [])]
+        async with places:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.chaos", "--jobs", "1", "--seed", str(options.seed), "--out", str(out),
+                *more, "--only", *only, stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            if child.stdout is not None:
+                async for text in child.stdout:
+                    say(text.decode(errors="replace").rstrip("\n"))
+            status = await child.wait()
+        if out.exists():
+            found.update(json.loads(out.read_text())["short" if options.short else "full"]["scenarios"])
+        for number in set(only) - found.keys():
+            found[number] = {"name": number, "broken": [f"the process of its world ended with status {status}"]}
+
+    with tempfile.TemporaryDirectory(prefix="hayabin-chaos-results-") as folder:
+        await asyncio.gather(*(run_one(one, Path(folder) / f"{n}.json") for n, one in enumerate(groups)))
+    return found

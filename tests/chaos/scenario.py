@@ -29,6 +29,11 @@ class Scale:
     slow_s: float  # how long slow things are watched
 
     @property
+    def short(self) -> bool:
+        """Whether this is the run beside the other tests: what is many is sampled by the seed."""
+        return self.rounds < FULL.rounds
+
+    @property
     def fewer(self) -> int:
         """For what takes several times the work of a plain run."""
         return self.people // 3
@@ -39,8 +44,12 @@ class Scale:
         return max(300, self.people // 10)
 
 
-SHORT = Scale(people=3_000, kills=2, rounds=3, outage_s=10.0, soak_s=15.0, slow_s=12.0)
+SHORT = Scale(people=3_000, kills=1, rounds=2, outage_s=10.0, soak_s=15.0, slow_s=10.0)
 FULL = Scale(people=100_000, kills=20, rounds=20, outage_s=600.0, soak_s=300.0, slow_s=1800.0)
+
+
+class Skipped(Exception):
+    """The scenario cannot be run on this machine; the message says why."""
 
 
 @dataclass(slots=True)
@@ -53,6 +62,7 @@ class Result:
     recovery_s: float | None = None
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)
+    skipped: str = ""
     more: dict[str, Any] = field(default_factory=dict)
 
     def hold(self, promise: str, *, holds: bool, but: object = "") -> None:
@@ -70,6 +80,7 @@ class Result:
             "recovery_s": None if self.recovery_s is None else round(self.recovery_s, 1),
             "seconds": round(self.seconds, 1),
             "broken": self.broken,
+            **({"skipped": self.skipped} if self.skipped else {}),
             "examples": examples if self.broken else [],
             **self.more,
         }
@@ -115,13 +126,16 @@ async def finished(
     return result
 
 
-async def until_through(world: ChaosWorld, campaign_id: int, faults: Callable[[], Awaitable[object]]) -> list[int]:
+async def until_through(
+    world: ChaosWorld, campaign_id: int, faults: Callable[[], Awaitable[object]], *, people: int = 0
+) -> list[int]:
     """Repeat ``faults`` (one round each) until they say that they are done; campaigns run all the while.
 
+    ``people``: recipients of the campaigns that follow the first one; as many as that has if 0.
     Returns: the campaigns that ran.
     """
     running, ids = campaign_id, [campaign_id]
-    people = len(world.launches[-1].addresses)
+    people = people or len(world.launches[-1].addresses)
     while await faults():
         states = await world.states(running)
         if not states.get("due"):

@@ -97,7 +97,9 @@ class ChaosWorld:
     dns_port: int = 0
     launches: list[Launch] = field(default_factory=list)
     requests: list[tuple[str, int]] = field(default_factory=list)  # of this client: what was asked, and the status
+    also: list[int] = field(default_factory=list)  # campaigns that were launched by the way
     judge_from: float = 0.0  # receivers' journals before this time are of a world that is gone
+    disks: Any = None  # small ones under both servers, where there are
     links: Any = None  # the proxies, in a world that has them
 
     # --- the client
@@ -156,6 +158,11 @@ class ChaosWorld:
     def remember(self, campaign_id: int, addresses: frozenset[str]) -> None:
         """Take note of a launch that was acknowledged."""
         self.launches.append(Launch(campaign_id, addresses))
+
+    def taken_also(self) -> list[int]:
+        """The campaigns that were launched by the way since the last time."""
+        found, self.also = self.also, []
+        return found
 
     async def stats(self, campaign_id: int) -> dict[str, Any]:
         """What the API says of a campaign."""

@@ -65,6 +65,7 @@ async def fails_in_time(asked: Awaitable[object], within_s: float) -> None:
     assert time.monotonic() - begun_s < within_s
 
 
+@pytest.mark.slow
 async def test_broker_killed_three_times_comes_back_each_time(node: RabbitInstance, broker: Broker) -> None:
     """Kill -9: publishing fails meanwhile, in time, and works afterwards; both subscriptions consume again."""
     await broker.declare([OTHER])

@@ -32,11 +32,18 @@ def shipped_rules() -> list[ReplyRule]:
 SCRAPED = frozenset({"job", "instance", "namespace", "pod", "service", "app_kubernetes_io_component", "hayabin_pool"})
 """Labels that the scrape adds (the chart's ServiceMonitor, Prometheus itself)."""
 _STATEFUL_SET = SCRAPED | {"statefulset"}
+_VOLUME = SCRAPED | {"persistentvolumeclaim"}
 FOREIGN = {
     "up": SCRAPED,
     # kube-state-metrics
     "kube_statefulset_replicas": _STATEFUL_SET,
     "kube_statefulset_status_replicas_ready": _STATEFUL_SET,
+    # the kubelet
+    "kubelet_volume_stats_available_bytes": _VOLUME,
+    "kubelet_volume_stats_capacity_bytes": _VOLUME,
+    # RabbitMQ's plugin rabbitmq_prometheus
+    "rabbitmq_alarms_memory_used_watermark": SCRAPED,
+    "rabbitmq_alarms_free_disk_space_watermark": SCRAPED,
 }
 _UNNAMED = {LaneState.OPEN, LaneState.SLOWED, LaneState.RESTING}  # postponed as "busy", and not at all
 VALUES = {

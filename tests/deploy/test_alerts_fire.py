@@ -50,6 +50,50 @@ CASES = [
     Case("messages-unknown", {"hayabin_lost_claims_total": "0x85 4x20"}, {}),
     Case("outbox-stuck", {"hayabin_outbox_age_seconds": "0x80 70+60x20"}, {"hayabin_outbox_age_seconds": "2x100"}),
     Case(
+        "installation-held",
+        {
+            'hayabin_installation_held{instance="s1"}': "0x89 1x10",
+            'hayabin_installation_held{instance="api"}': "0x100",  # every process exports it
+        },
+        {"hayabin_installation_held": "1x80 0x20"},
+    ),
+    Case("belt-emptied", {"hayabin_belts_emptied_total": "0x85 1x20"}, {"hayabin_belts_emptied_total": STEADY}),
+    Case("belt-emptied", {'hayabin_belts_emptied_total{instance="new"}': born(88, 1)}, {}),
+    Case("belt-emptied", {}, {'hayabin_belts_emptied_total{instance="new"}': born(88, 0)}),
+    *(
+        Case(
+            "belt-blocked",
+            {f'{alarm}{{instance="r1"}}': "0x80 1x20", f'{alarm}{{instance="r2"}}': "0x100"},
+            {f'{alarm}{{instance="r1"}}': "1x80 0x20"},
+        )
+        for alarm in ("rabbitmq_alarms_memory_used_watermark", "rabbitmq_alarms_free_disk_space_watermark")
+    ),
+    Case(
+        "scheduler-silent",
+        {
+            'up{job="hayabin",app_kubernetes_io_component="scheduler",instance="s1"}': "1x80 0x20",
+            'up{job="hayabin",app_kubernetes_io_component="api",instance="a1"}': "1x100",
+        },
+        {
+            'up{job="hayabin",app_kubernetes_io_component="scheduler",instance="s1"}': "1x80 0x20",
+            'up{job="hayabin",app_kubernetes_io_component="scheduler",instance="s2"}': "1x100",
+        },
+    ),
+    Case("scheduler-silent", {'up{job="hayabin",app_kubernetes_io_component="api"}': "1x100"}, {}),
+    Case(
+        "database-full",
+        {
+            'kubelet_volume_stats_available_bytes{persistentvolumeclaim="data-postgres-0"}': "50x70 9x30",
+            'kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="data-postgres-0"}': "100x100",
+        },
+        {
+            'kubelet_volume_stats_available_bytes{persistentvolumeclaim="data-postgres-0"}': "50x100",
+            'kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="data-postgres-0"}': "100x100",
+            'kubelet_volume_stats_available_bytes{persistentvolumeclaim="data-upgrades-0"}': "9x100",
+            'kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="data-upgrades-0"}': "100x100",
+        },
+    ),
+    Case(
         "feeder-silent",
         {"hayabin_feeder_last_tick_timestamp_seconds": STOPPED},
         {

@@ -57,6 +57,7 @@ def sink(tmp_path: Path) -> Iterator[dict[str, Any]]:
         yield ready
 
 
+@pytest.mark.alone
 async def test_sink_answers_pipelined_commands_in_order_a_latency_later(sink: dict[str, Any]) -> None:
     """Three commands in one write have their replies after one latency, not three; the content's follows another."""
     reader, writer = await asyncio.open_connection("127.0.1.1", sink["port"], local_addr=("127.0.0.51", 0))
@@ -88,6 +89,7 @@ async def test_dead_address_of_the_sink_lets_nobody_connect(sink: dict[str, Any]
             await asyncio.open_connection("127.0.1.9", sink["port"])
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_short_measure_of_limits_meets_its_goals(
     postgres: PostgresInstance, rabbitmq: RabbitInstance, tmp_path: Path

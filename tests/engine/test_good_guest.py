@@ -21,6 +21,7 @@ def people(count: int, domain: str = "gmail.com") -> list[str]:
     return [f"user{n}@{domain}" for n in range(count)]
 
 
+@pytest.mark.alone
 async def test_limits_of_connections_messages_and_rate_hold_at_the_server(make_world: MakeWorld) -> None:
     """Two IPs, each: at most 2 connections, 5 mails each, 20 a second (burst 4), 45 a minute; seen by the server."""
     async with make_world(mx_zone("gmail.com"), Listener("127.0.0.5"), source_ips=TWO_IPS) as world:
@@ -100,6 +101,7 @@ async def test_blocked_ip_is_suspended_and_the_mail_goes_by_another_ip(make_worl
         assert kept["until"] > datetime.now(UTC)
 
 
+@pytest.mark.slow
 async def test_suspension_by_an_operator_stops_a_provider_and_resume_sends_the_rest(make_world: MakeWorld) -> None:
     """Gmail is suspended: its mail waits with the reason, the other domain's goes; lifted, it is due within seconds."""
     zone = mx_zone("gmail.com", "other.example")
@@ -122,6 +124,7 @@ async def test_suspension_by_an_operator_stops_a_provider_and_resume_sends_the_r
         await eventually(_accepted(world), lambda n: n == 20, timeout_s=40)
 
 
+@pytest.mark.slow
 async def test_policy_override_in_the_database_holds_without_a_restart(make_world: MakeWorld) -> None:
     """A provider's limit is lowered while the dispatcher runs: the next mails keep to it."""
     async with make_world(mx_zone("gmail.com"), Listener("127.0.0.5", manners="slow 0.03")) as world:

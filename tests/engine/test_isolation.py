@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from hayabin.domain.lane import lane_of
 from tests.engine.conftest import MakeWorld
 from tests.support.engine_world import mx_zone
@@ -33,6 +35,7 @@ def hole(address: str, port: int) -> Iterator[None]:
                 filler.close()
 
 
+@pytest.mark.alone
 async def test_healthy_domains_go_at_once_beside_tarpit_dead_host_dead_dns_and_suspended_provider(
     make_world: MakeWorld,
 ) -> None:

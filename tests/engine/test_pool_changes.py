@@ -3,6 +3,8 @@
 import asyncio
 from collections import Counter
 
+import pytest
+
 from hayabin.broker.topology import pool_queues
 from tests.engine.conftest import MakeWorld
 from tests.engine.test_good_guest import people
@@ -69,6 +71,7 @@ async def test_address_removed_at_run_time_leaves_its_mail_to_the_others(make_wo
         assert await world.pool.fetchval("SELECT count(*) FROM messages WHERE attempt > 1") == 0
 
 
+@pytest.mark.slow
 async def test_pool_removed_its_mail_goes_by_the_campaigns_new_pool(make_world: MakeWorld) -> None:
     """A pool is removed in the middle of a campaign: the rest goes by the IP of the other pool, nothing twice."""
     async with make_world(mx_zone("gmail.com"), Listener("127.0.0.5", manners="slow 0.1")) as world:
@@ -89,6 +92,7 @@ async def test_pool_removed_its_mail_goes_by_the_campaigns_new_pool(make_world: 
         assert max(Counter(entry.rcpt_to for entry in world.mx.entries).values()) == 1
 
 
+@pytest.mark.slow
 async def test_lane_closed_here_and_open_in_another_dispatcher_is_left_to_that_one(make_world: MakeWorld) -> None:
     """The first dispatcher's IP is suspended for gmail: it stops consuming that queue, and the second delivers all."""
     async with make_world(mx_zone("gmail.com", "other.example"), Listener("127.0.0.5")) as world:

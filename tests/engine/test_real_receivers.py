@@ -155,7 +155,7 @@ class World:
                 await broker.publish(list(batches(await self.given_back(rows), campaign_id)))
                 return await self.states()
 
-            await eventually(fed, lambda seen: not {"due", "claimed"} & seen.keys(), timeout_s=90, every_s=0.5)
+            await eventually(fed, lambda seen: not {"due", "claimed"} & seen.keys(), timeout_s=180, every_s=0.5)
             assert await asyncio.to_thread(self.system.stop, service) == 0
         return rows
 

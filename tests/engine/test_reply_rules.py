@@ -197,15 +197,15 @@ def hostile_texts(rule: ReplyRule) -> list[str]:
     "rule", [pytest.param(rule, id=rule.name) for _, rule in OWN if rule.text is not None]
 )  # fmt: skip
 def test_rule_shipped_hostile_text_under_5_ms(rule: ReplyRule) -> None:
-    """No text of a server makes a shipped pattern slow; the best of three tries counts, as others use the machine."""
+    """No text of a server makes a shipped pattern slow; in time of its own; the best of three tries counts."""
     for text in hostile_texts(rule):
         reply = Reply(550 if rule.code.fullmatch("550") else 421, None, text)
         took = []
         for _ in range(3):
-            begun = time.perf_counter()
+            begun = time.thread_time()
             first_match((rule,), reply, SmtpPhase.MAIL)
             _ = rule.text is None or rule.text.search(text)  # also where its code or phase is another
-            took.append(time.perf_counter() - begun)
+            took.append(time.thread_time() - begun)
         assert min(took) < 0.005, (rule.name, text[:40])
 
 
@@ -219,9 +219,9 @@ def test_rules_all_of_a_policy_hostile_text_under_20_ms(provider: str) -> None:
         reply = Reply(code, "5.7.1" if code == 550 else "4.7.0", bit * TEXT_MAX_CHARS)
         took = []
         for _ in range(3):
-            begun = time.perf_counter()
+            begun = time.thread_time()
             first_match(rules, reply, SmtpPhase.MAIL)
-            took.append(time.perf_counter() - begun)
+            took.append(time.thread_time() - begun)
         assert min(took) < 0.02, bit
 
 

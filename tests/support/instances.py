@@ -24,7 +24,10 @@ from pathlib import Path
 from tests.support import keeper
 
 # Below the range that Linux gives to outgoing connections (32768-60999): a port stays free between stop and start.
-PORTS = range(18000, 32000)
+# Test processes that run side by side have a share each, since a port is taken a while after it was found to be free.
+SHARE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+SHARES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+PORTS = range(18000 + SHARE, 32000, SHARES)
 LOG_TAIL_BYTES = 4000
 
 

@@ -29,7 +29,7 @@ async def broker_killed(world: ChaosWorld, scale: Scale) -> Result:
         await asyncio.to_thread(world.rabbitmq.start)
         return True
 
-    left = 10 if scale.kills > 10 else 1
+    left = 1 if scale.short else 10
     first = await world.launch(scale.people)
     ids = await until_through(world, first, one_kill)
     last = await world.launch(scale.people)
@@ -43,7 +43,7 @@ async def broker_killed(world: ChaosWorld, scale: Scale) -> Result:
 
 async def belt_emptied(world: ChaosWorld, scale: Scale) -> Result:
     """All queues purged in the middle of a run; then the node wiped and recreated empty."""
-    purged = await world.launch(scale.people)
+    purged = await world.launch(scale.fewer)
     await world.taken(purged, 0.2)
     connection = await aio_pika.connect(world.rabbitmq.url, timeout=10)
     channel = await connection.channel()
@@ -58,7 +58,7 @@ async def belt_emptied(world: ChaosWorld, scale: Scale) -> Result:
         await queue.purge()
     await connection.close()
     result = await finished(world, "all queues purged", [purged])
-    wiped = await world.launch(scale.people)
+    wiped = await world.launch(scale.fewer)
     await world.taken(wiped, 0.2)
     await asyncio.to_thread(world.rabbitmq.wipe)
     second = await finished(world, "RabbitMQ purged, then wiped and recreated empty", [purged, wiped])

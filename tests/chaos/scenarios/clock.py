@@ -23,7 +23,7 @@ HELD_WITHIN_S = 60.0
 
 async def clocks_wrong(world: ChaosWorld, scale: Scale) -> Result:
     """Every process has another time of day, and the database's jumps by an hour in the middle."""
-    campaign = await world.launch(scale.people, domains=("d0.example", "d1.example", "d2.example", GREY))
+    campaign = await world.launch(scale.fewer, domains=("d0.example", "d1.example", "d2.example", GREY))
     await world.taken(campaign, 0.2)
     in_flight = (await world.states(campaign)).get("claimed", 0)
     world.links.shift(world.links.shift_s + 3600)
@@ -61,7 +61,7 @@ async def clocks_wrong(world: ChaosWorld, scale: Scale) -> Result:
 async def database_restored(world: ChaosWorld, scale: Scale) -> Result:
     """The data of before is put back under services that live, or that were all started anew: held, not sent."""
     result = Result("a database from before, with live schedules")
-    for restarted in (True, False) if scale.rounds > 3 else (True,):
+    for restarted in (True,) if scale.short else (True, False):
         await _restore(world, scale, result, restarted=restarted)
     return result
 
@@ -73,7 +73,7 @@ async def _restore(world: ChaosWorld, scale: Scale, result: Result, *, restarted
     answer = await world.call("POST", f"/v1/campaigns/{scheduled}/schedule", json=form)
     result.hold("the schedule was taken", holds=answer.status_code == 200, but=answer.text)
     world.launches.append(Launch(scheduled, addresses))
-    running = await world.launch(scale.people)
+    running = await world.launch(scale.fewer)
     await world.taken(running, 0.2)
     backup = await _copy(world)
     await world.completed([running, scheduled], timeout_s=120)

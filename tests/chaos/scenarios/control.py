@@ -20,7 +20,7 @@ CLAIM_TO_MAIL_S = 1.5
 
 async def pause_resume_cancel(world: ChaosWorld, scale: Scale) -> Result:
     """Pause and resume again and again, then cancel."""
-    campaign = await world.launch(scale.people)
+    campaign = await world.launch(scale.fewer)
     late: list[float] = []
     for _ in range(scale.rounds):
         await asyncio.sleep(0.4)
@@ -31,7 +31,7 @@ async def pause_resume_cancel(world: ChaosWorld, scale: Scale) -> Result:
         await asyncio.sleep(STOP_S + 0.7)
         late += [entry.ts - stopped_at for entry in world.journal() if entry.ts > stopped_at + STOP_S]
         assert (await world.call("POST", f"/v1/campaigns/{campaign}/resume")).status_code == 200
-    other = await world.launch(scale.people)
+    other = await world.launch(scale.fewer)
     await world.taken(other, 0.1)
     assert (await world.call("POST", f"/v1/campaigns/{other}/cancel")).status_code == 200
     cancelled_at = time.time()
@@ -50,7 +50,7 @@ async def pause_resume_cancel(world: ChaosWorld, scale: Scale) -> Result:
 
 async def wishes_during_the_run(world: ChaosWorld, scale: Scale) -> Result:
     """People unsubscribe and are suppressed in random order while the campaign runs."""
-    campaign = await world.launch(scale.people)
+    campaign = await world.launch(scale.fewer)
     rows = await world.query(
         "SELECT r.message_id, r.contact_id, r.wire, c.list_id FROM recipients r JOIN campaigns c ON c.id = r.campaign_id "
         "WHERE r.campaign_id = $1",

@@ -11,7 +11,7 @@ from tests.chaos.world import ChaosWorld
 
 async def database_killed(world: ChaosWorld, scale: Scale) -> Result:
     """Kill -9 of PostgreSQL again and again, then a restart in order."""
-    left = 10 if scale.kills > 10 else 2
+    left = 2 if scale.short else 10
     lives = world.fleet.crash_loops
 
     async def one_kill() -> bool:

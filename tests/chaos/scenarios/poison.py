@@ -24,7 +24,7 @@ HOSTILE = '"><script>\r\nBcc: all@example.com\r\n\u202e{{ 7*7 }}' + "x" * 2000
 async def poisoned(world: ChaosWorld, scale: Scale) -> Result:
     """Put poison on every queue and into the audience."""
     version_id = await _fragile_template(world)
-    campaign, addresses = await world.campaign(scale.people, template_version_id=version_id)
+    campaign, addresses = await world.campaign(scale.fewer, template_version_id=version_id)
     list_id = (await world.query("SELECT list_id FROM campaigns WHERE id = $1", campaign))[0]["list_id"]
     await world.query(
         "UPDATE contacts SET attributes = jsonb_build_object('n', 5) FROM list_members "

@@ -13,8 +13,12 @@ from tests.chaos.world import ChaosWorld
 PAUSE_S = 0.35
 
 
-async def _kills(world: ChaosWorld, scale: Scale, message_class: str) -> tuple[list[int], int]:
-    """Kill replicas of every kind in random order while campaigns run; give these and what was in flight."""
+async def kill_everything(world: ChaosWorld, scale: Scale) -> Result:
+    """Kill -9 of replicas of every kind in random order, while a bulk and a transactional campaign run.
+
+    Bulk: a lost reply is ``unknown`` and held; nobody gets it twice. Transactional: what is unknown is sent once more, so
+    at most what was in flight is repeated.
+    """
     victims = [kind for kind in KINDS for _ in range(scale.kills)]
     world.random.shuffle(victims)
     in_flight = 0
@@ -31,32 +35,17 @@ async def _kills(world: ChaosWorld, scale: Scale, message_class: str) -> tuple[l
         world.fleet.revive(replica)
         return True
 
-    first = await world.launch(scale.people, message_class=message_class)
-    return await until_through(world, first, one_kill), in_flight
-
-
-async def kill_everything(world: ChaosWorld, scale: Scale) -> Result:
-    """Bulk: a lost reply is ``unknown`` and held; nobody gets it twice."""
-    ids, in_flight = await _kills(world, scale, "bulk")
-    result = await finished(world, "kill -9 of every service (bulk: hold)", ids, in_flight=in_flight)
-    result.more["kills"] = scale.kills * len(KINDS)
-    return result
-
-
-async def kill_dispatchers_resend(world: ChaosWorld, scale: Scale) -> Result:
-    """Transactional: what is unknown is sent once more; so at most what was in flight is repeated."""
-    campaign = await world.launch(scale.small, message_class="transactional")
-    in_flight = 0
-    for _ in range(scale.kills):
-        await asyncio.sleep(PAUSE_S)
-        replica = world.random.choice(world.fleet.of("dispatcher"))
-        life = world.fleet.kill(replica)
-        in_flight += await world.in_flight(life)
-        world.fleet.revive(replica)
-    result = await finished(
-        world, "kill -9 of dispatchers (transactional: resend once)", [campaign], in_flight=in_flight, twice=in_flight
-    )
-    result.more["kills"] = scale.kills
+    urgent = await world.launch(scale.small, message_class="transactional")
+    first = await world.launch(scale.people)
+    ids = await until_through(world, first, one_kill)
+    result = await finished(world, "kill -9 of every service", ids, in_flight=in_flight)
+    again = await finished(world, "transactional", [urgent], in_flight=in_flight, twice=in_flight)
+    result.broken += [f"transactional: {what}" for what in again.broken]
+    result.more |= {
+        "kills": scale.kills * len(KINDS),
+        "transactional_twice": again.verdict.twice,
+        "transactional_unknown": again.verdict.unknown,
+    }
     return result
 
 
@@ -66,7 +55,7 @@ async def rolling_restart(world: ChaosWorld, scale: Scale) -> Result:
     campaign = await world.launch(scale.people)
     slowest_s = 0.0
     waves = max(len(world.fleet.of(kind)) for kind in KINDS)
-    for _ in range(2 if scale.rounds > 10 else 1):
+    for _ in range(1 if scale.short else 2):
         for number in range(waves):
             wave = [replica for replica in world.fleet.replicas if replica.number == number]
             slowest_s = max(slowest_s, *await asyncio.gather(*(world.fleet.stop(replica) for replica in wave)))

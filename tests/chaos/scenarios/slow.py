@@ -24,7 +24,7 @@ async def slow_everything(world: ChaosWorld, scale: Scale) -> Result:
     """Half of the mail goes to a tarpit, and one link after another is slow, for as long as asked."""
     links: Links = world.links
     end_s = clock_s() + scale.slow_s
-    ids = [await world.launch(scale.people, domains=(*DOMAINS[:3], TARPIT))]
+    ids = [await world.launch(scale.fewer, domains=(*DOMAINS, TARPIT))]
     refused: list[tuple[int, bool]] = []
     most: dict[str, Any] = {"rss_mib": dict.fromkeys(RSS_MAX_MIB, 0.0), "outbox_rows": 0, "belt_mails": 0}
     phases = [
@@ -43,7 +43,7 @@ async def slow_everything(world: ChaosWorld, scale: Scale) -> Result:
         while clock_s() < min(phase_end_s, end_s):
             await _measure(world, most)
             await _press(world, scale, ids, refused)
-            await asyncio.sleep(0.5 if scale.slow_s < 60 else 5.0)  # noqa: PLR2004 - the long one asks more rarely
+            await asyncio.sleep(0.5 if scale.slow_s < 60 else 5.0)
     for proxy in (links.sql, links.amqp, links.smtp):
         proxy.heal()
     for campaign in ids[1:]:
@@ -74,7 +74,7 @@ async def _measure(world: ChaosWorld, most: dict[str, Any]) -> None:
 
 async def _press(world: ChaosWorld, scale: Scale, ids: list[int], refused: list[tuple[int, bool]]) -> None:
     """Ask for one more campaign than there is room for."""
-    campaign, addresses = await world.campaign(scale.small, domains=(*DOMAINS[:3], TARPIT))
+    campaign, addresses = await world.campaign(scale.small, domains=(*DOMAINS, TARPIT))
     async with httpx.AsyncClient(base_url=world.fleet.urls("api")[0], timeout=70) as client:
         answer = await client.post(
             f"/v1/campaigns/{campaign}/launch",

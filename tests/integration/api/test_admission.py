@@ -114,6 +114,8 @@ async def test_launch_while_held_is_refused_with_what_ends_it(app: FastAPI, clie
     async with database.pool.acquire() as connection, connection.transaction():
         await installation.hold(connection, HoldReason.BY_OPERATOR)
     assert (await done(await client.get(path), 200))["state"] == "paused"
+    await _admission(app).read(database.pool)
+    assert (await client.post(f"{path}/resume")).json()["type"] == "/problems/installation-held"
     await done(await client.post(f"{path}/cancel"), 200)
 
 

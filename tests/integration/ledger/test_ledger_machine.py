@@ -206,6 +206,7 @@ class LedgerMachine(LedgerTraffic):
         self.complete()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # that a failure has time to shrink
 def test_ledger_under_any_order_of_events_loses_nobody_and_grants_no_attempt_twice(
     database_url: str, monkeypatch: pytest.MonkeyPatch

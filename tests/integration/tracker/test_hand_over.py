@@ -55,6 +55,7 @@ async def test_events_go_in_batches_and_are_on_the_belt_when_hand_over_returns(e
         assert sorted(event.engagement.message_id for batch in batches for event in batch.events) == list(range(500))
 
 
+@pytest.mark.alone
 async def test_belt_away_click_redirects_in_time_and_the_loss_is_counted(
     book: Ledger, database_url: str, empty_belt: str
 ) -> None:

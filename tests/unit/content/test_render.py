@@ -227,10 +227,10 @@ def test_hostile_template_is_stopped_cheaply(source: str):
     compiled = compile_template(TemplateKind.TEXT, "s", source, None)
     renderer = Renderer(compiled)
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises((RenderLimitExceeded, RenderFailed)):
         renderer.render({"text": "x" * 1000, "rows": [1, 2, 3]}, SYSTEM, MergePolicy.BLOCK)
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 64 * 1024
 
 

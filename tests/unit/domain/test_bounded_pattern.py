@@ -85,6 +85,6 @@ def test_bounded_pattern_any_text_quick_or_refused(pattern: str, text: str) -> N
         except ValueError:
             return
     assert steps(pattern) <= MAX_STEPS
-    begun = time.perf_counter()
+    begun = time.thread_time()
     compiled.search(text)
-    assert time.perf_counter() - begun < 1.0
+    assert time.thread_time() - begun < 1.0

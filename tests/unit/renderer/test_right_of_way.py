@@ -36,6 +36,7 @@ def test_step_aside_only_for_who_goes_before_and_for_a_little(
     assert waited < 1
 
 
+@pytest.mark.alone
 def test_step_aside_ends_as_soon_as_the_others_are_through() -> None:
     """Nobody sleeps on while the way is free."""
     way = RightOfWay()
