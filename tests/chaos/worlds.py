@@ -83,7 +83,7 @@ async def proxied(seed: int, scale: Scale) -> AsyncIterator[ChaosWorld]:
             broker_url=amqp.url(rabbitmq.url),
             smtp_port=smtp.port,
             dns_server=f"127.0.0.1:{dns.port}",
-            settings={"api": {"backlog_limit": str(int(scale.people * 0.8))}},
+            settings={"api": {"backlog_limit": str(int(scale.people * 0.35))}},
         )
         plan = WorldPlan(replicas=FEW, mx_address="127.0.0.1")
         async with chaos_world(plan, seed, servers) as world:

@@ -38,6 +38,8 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
+from tests.support.instances import free_port
+
 Node = str | dict[str, str | list[str]]
 Zone = dict[str, Node]
 
@@ -66,8 +68,8 @@ class DnsZone:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        tcp = socket.create_server((self.address, self.port))  # UDP then takes the same number
-        self.port = tcp.getsockname()[1]
+        self.port = self.port or free_port()  # none of those that the system gives to UDP: queries hold them
+        tcp = socket.create_server((self.address, self.port))
         self._tcp = await asyncio.start_server(self._serve_tcp, sock=tcp)
         self._udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), (self.address, self.port))
         return self

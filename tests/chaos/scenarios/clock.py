@@ -30,15 +30,15 @@ async def clocks_wrong(world: ChaosWorld, scale: Scale) -> Result:
     late, addresses = await world.campaign(100)
     now = await world.query("SELECT now() AS now")
     form = {
-        "schedule_at": (now[0]["now"] + timedelta(seconds=1)).isoformat(),
-        "send_by": (now[0]["now"] + timedelta(seconds=2)).isoformat(),
+        "schedule_at": (now[0]["now"] + timedelta(seconds=4)).isoformat(),
+        "send_by": (now[0]["now"] + timedelta(seconds=6)).isoformat(),
         "allow_unverified_domain": True,
     }
     for scheduler in world.fleet.of("scheduler"):  # an outage until it is too late
         world.fleet.kill(scheduler)
         scheduler.service = None
     answer = await world.call("POST", f"/v1/campaigns/{late}/schedule", json=form)
-    await asyncio.sleep(3.0)
+    await asyncio.sleep(8.0)
     for scheduler in world.fleet.of("scheduler"):
         world.fleet.revive(scheduler)
     result = await finished(world, "clocks an hour and a day off, and a jump", [campaign], in_flight=in_flight)
@@ -123,7 +123,7 @@ async def _restore(world: ChaosWorld, scale: Scale, result: Result, *, restarted
 
 
 def _data(world: ChaosWorld) -> Path:
-    return world.postgres.folder / "data"
+    return (world.postgres.folder / "data").resolve()
 
 
 async def _copy(world: ChaosWorld) -> Path:

@@ -14,6 +14,8 @@ from tests.chaos.scenario import Result, Scale, finished
 from tests.chaos.world import ChaosWorld
 
 STOP_S = 2.0
+TRANSACTION_S = 0.5
+"""From a transaction's begin, which nobody notes, to its end, which the receiver does."""
 CLAIM_TO_MAIL_S = 1.5
 """A mail may be taken so long after its claim: a group of claimed mails takes a quarter of a second, then the server."""
 
@@ -28,8 +30,8 @@ async def pause_resume_cancel(world: ChaosWorld, scale: Scale) -> Result:
         if answer.status_code != 200:  # it is complete
             break
         stopped_at = time.time()
-        await asyncio.sleep(STOP_S + 0.7)
-        late += [entry.ts - stopped_at for entry in world.journal() if entry.ts > stopped_at + STOP_S]
+        await asyncio.sleep(STOP_S + TRANSACTION_S + 0.7)
+        late += [entry.ts - stopped_at for entry in world.journal() if entry.ts > stopped_at + STOP_S + TRANSACTION_S]
         assert (await world.call("POST", f"/v1/campaigns/{campaign}/resume")).status_code == 200
     other = await world.launch(scale.fewer)
     await world.taken(other, 0.1)
@@ -40,7 +42,7 @@ async def pause_resume_cancel(world: ChaosWorld, scale: Scale) -> Result:
     late += [
         entry.ts - cancelled_at
         for entry in world.journal()
-        if entry.rcpt_to in hosts and entry.ts > cancelled_at + STOP_S
+        if entry.rcpt_to in hosts and entry.ts > cancelled_at + STOP_S + TRANSACTION_S
     ]
     states = await world.states(other)
     result.hold("no transaction later than 2 s after the answer", holds=not late, but=[round(s, 1) for s in late[:5]])

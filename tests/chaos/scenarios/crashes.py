@@ -89,7 +89,7 @@ async def _provoke(world: ChaosWorld, points: AbstractSet[CrashPoint], campaign:
     """Do what leads to points that a plain campaign does not come to; returns campaigns that were made for it."""
     if CrashPoint.PARK_PUBLISHED in points:
         async with connect(world.rabbitmq.url, name="poisoner") as broker:
-            await broker.publish([Outgoing(RENDER, "bulk", b"\xff" * 9)])
+            await broker.publish([Outgoing(RENDER, "bulk", b"\xff" * 9)] * 8)  # they go to every renderer
     if CrashPoint.UNSUBSCRIBE_COMMITTED in points:
         rows = await world.query(
             "SELECT r.message_id, r.contact_id, c.list_id FROM recipients r JOIN campaigns c ON c.id = r.campaign_id "

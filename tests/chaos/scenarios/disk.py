@@ -4,6 +4,7 @@
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
@@ -52,8 +53,9 @@ async def belt_full(world: ChaosWorld, scale: Scale) -> Result:
     drafts = [await world.campaign(PEOPLE_OF_DRAFT) for _ in range(DRAFTS)]
     ids = [await world.launch(scale.fewer)]
     told = {}
-    disks.rabbitmq.fill(leave_bytes=LEFT_BYTES)
-    told["disk alarm"] = await _told(world, drafts, {"belt-unavailable"})
+    told["disk alarm"] = await _told(
+        world, drafts, {"belt-unavailable"}, lambda: disks.rabbitmq.fill(leave_bytes=LEFT_BYTES)
+    )
     disks.rabbitmq.free()
     ids.append(await world.launch(scale.small))  # the client asks again until it is taken on
     await asyncio.to_thread(world.rabbitmq.control, "set_vm_memory_high_watermark", "0.00001")
@@ -86,16 +88,19 @@ def _disks(world: ChaosWorld) -> Disks:
     return disks
 
 
-async def _told(world: ChaosWorld, drafts: list[Draft], words: set[str]) -> str:
+async def _told(
+    world: ChaosWorld, drafts: list[Draft], words: set[str], press: Callable[[], None] = lambda: None
+) -> str:
     """Ask for launches until an answer is 503 for one of these reasons; gives the last answer's kind.
 
-    A draft that is launched all the same is one more campaign that has to be through.
+    ``press`` is done before each, as a server makes room by removing what it need not keep. A draft that is launched all the same is one more campaign that has to be through.
     """
     end_s = clock_s() + TOLD_WITHIN_S
     kind = ""
     async with httpx.AsyncClient(base_url=world.fleet.urls("api")[0], timeout=40) as client:
         while clock_s() < end_s and kind not in words:
             await asyncio.sleep(ASK_EVERY_S)
+            press()
             campaign, addresses = drafts[-1]
             answer = await client.post(
                 f"/v1/campaigns/{campaign}/launch",
