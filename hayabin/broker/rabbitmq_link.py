@@ -46,9 +46,11 @@ async def answered(asked: Awaitable[T], timeout_s: float) -> T:
         if being_cancelled():
             raise
         raise ConnectionError("the connection was closed meanwhile") from error
-    except OSError:
-        raise
-    except CONNECTION_EXCEPTIONS as error:
+    except (OSError, *CONNECTION_EXCEPTIONS) as error:
+        if being_cancelled():  # the driver made an error of its own of it
+            raise asyncio.CancelledError from error
+        if isinstance(error, OSError):
+            raise
         raise ConnectionError(repr(error)) from error
 
 

@@ -7,6 +7,7 @@ without its mark was emptied, and what was on it is fed again at once. What the 
 Fails: database errors come out. Without the belt the pulse goes on, and the mark is compared when it is back.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from hayabin.telemetry.metrics import BELTS_EMPTIED, HELD
 LATE_S: Final = 10.0
 """A turn that comes so much later than the one before it: we were away, or the database was."""
 JUMP_S: Final = 5.0
+MARK_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -89,7 +91,9 @@ class Pulse:
             return None, False
 
     async def _remember(self, mark: Mark) -> None:
+        """Leave the mark; a belt that takes long is not waited for: the pulse goes on, and the next turn says why."""
         try:
-            await self.broker.remember(mark.encode())
-        except PublishFailed as failure:
+            async with asyncio.timeout(MARK_S):
+                await self.broker.remember(mark.encode())
+        except (PublishFailed, TimeoutError) as failure:
             get_logger().warning("mark_not_kept", error=repr(failure))
