@@ -34,6 +34,7 @@ chaos: ## The promises under faults, all scenarios, more than an hour (root or s
 	@scripts/debian-packages rabbitmq-server postgresql python3-venv faketime
 	@scripts/setup dev
 	@$(VENV)/bin/python -m tests.chaos
+	@$(VENV)/bin/python -m tests.chaos.mutations
 
 chaos-short: ## The promises under faults, the scenarios that make test runs too
 	@scripts/debian-packages rabbitmq-server postgresql python3-venv faketime

@@ -93,7 +93,7 @@ def _refuse(proxy: FaultProxy) -> None:
 async def standby_promoted(world: ChaosWorld, scale: Scale) -> Result:
     """Kill the primary in the middle of a run and promote the synchronous standby."""
     pair: PostgresPair = world.links.pair
-    campaign = await world.launch(scale.people)
+    campaign = await world.launch(scale.fewer if scale.short else scale.people)
     await world.taken(campaign, 0.3)
     made, addresses = await world.campaign(scale.small)
     await asyncio.to_thread(pair.kill_primary)

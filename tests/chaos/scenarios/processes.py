@@ -52,7 +52,7 @@ async def kill_everything(world: ChaosWorld, scale: Scale) -> Result:
 async def rolling_restart(world: ChaosWorld, scale: Scale) -> Result:
     """Every replica is told to go, one of each kind at a time; nothing is left unknown."""
     await world.fleet.ready()
-    campaign = await world.launch(scale.people)
+    campaign = await world.launch(scale.fewer if scale.short else scale.people)
     slowest_s = 0.0
     waves = max(len(world.fleet.of(kind)) for kind in KINDS)
     for _ in range(1 if scale.short else 2):
