@@ -185,7 +185,8 @@ class Carrier:
             group = await self._claimed_group(session)
             if not group:
                 return
-            begun_s, size = self.begun_s, len(group)
+            size = len(group)
+            begun_s = max(self.begun_s, time.monotonic() - GROUP_S)  # a database that was away is no slow destination
             while group:
                 if not self._goes_on(session):
                     self.lane.give_back(len(group))

@@ -159,7 +159,10 @@ class Destination:
         if not jobs:
             return
         lanes = self.lanes()
-        rate = self.tempo.per_s(KEEP_S)
+        rate = 0.0
+        if self.around.gate.failed_within(2 * KEEP_S):  # what did not go meanwhile says nothing of the destination
+            rate = sum(lane.capacity_per_s(self.tempo.cycle_s) for lane in lanes)
+        rate = rate or self.tempo.per_s(KEEP_S)
         if rate == 0:
             expected_s = self.tempo.expected_s(carrier.begun_s for carrier in self._carriers.values() if carrier.busy)
             rate = sum(lane.capacity_per_s(expected_s) for lane in lanes)

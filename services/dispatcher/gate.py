@@ -9,6 +9,8 @@ Fails: ``GateClosed`` when the process stops before the database is back; what w
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -65,6 +67,11 @@ class Gate:
         self._told: set[Row] = set()  # granted to somebody here, and not settled yet
         self._arrived = asyncio.Event()
         self._closed = False
+        self._failed_at_s = -math.inf
+
+    def failed_within(self, span_s: float) -> bool:
+        """Tell whether the database was away lately: what was slow then was slow because of us."""
+        return time.monotonic() - self._failed_at_s < span_s
 
     async def claim(self, rows: Sequence[Row]) -> dict[int, str]:
         """The ids that may be sent now, with the key of the mailbox; each id stands in ``rows`` once.
@@ -147,6 +154,7 @@ class Gate:
                 return granted  # noqa: TRY300 - the loop is the point
             except DATABASE_AWAY as error:
                 uncertain = True
+                self._failed_at_s = time.monotonic()
                 get_logger().warning("gate_waits", rows=len(rows), error=repr(error))
                 await asyncio.sleep(_RETRY_S)
 

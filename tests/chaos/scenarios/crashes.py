@@ -27,7 +27,7 @@ SERVICE = {
     "refusals": "bounce",
 }  # fmt: skip
 DEATH_WITHIN_S = 30.0
-SAMPLE = 8
+SAMPLE = 6
 """Points of a short run, chosen by its seed."""
 MIXED = ("d0.example", "d1.example", GREY, NOBODY)
 
