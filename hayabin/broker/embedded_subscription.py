@@ -19,7 +19,7 @@ from hayabin.broker.topology import DELIVERY_LIMIT, PARKED_QUEUE
 from hayabin.database.engine import Pool
 from hayabin.telemetry.logging import get_logger
 
-DATABASE_AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+DATABASE_AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 HOLD_S = 10.0
 """How long the deliveries of a dead consumer stay away."""
 RETRY_S = 0.5

@@ -32,6 +32,7 @@ AWAY: Final = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # "cannot switch to state": the connection ended in the middle of something
     asyncpg.OperatorInterventionError,  # starting up, shutting down, ended by an operator
     asyncpg.InsufficientResourcesError,  # disk, memory, connections
     asyncpg.PostgresSystemError,  # an I/O error of its disk

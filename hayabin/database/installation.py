@@ -21,7 +21,7 @@ import asyncpg
 import orjson
 
 from hayabin.database.clock import DatabaseClock
-from hayabin.database.engine import Connection, Pool
+from hayabin.database.engine import AWAY, Connection, Pool
 from hayabin.telemetry.logging import get_logger
 
 READ_S: Final = 1.0
@@ -117,7 +117,7 @@ class Watch:
         while not stopping():
             try:
                 await self.read(pool)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (*AWAY, asyncpg.PostgresError) as error:
                 get_logger().warning("watch_waits", error=repr(error))
             await asyncio.sleep(READ_S)
 

@@ -57,5 +57,5 @@ async def _give_back(pool: asyncpg.Pool, loan: Loan) -> None:
     """Release it; one that cannot be cleaned in time is ended by the pool."""
     try:
         await pool.release(loan.connection, timeout=GIVE_BACK_S)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         get_logger().warning("connection_dropped", error=repr(error))

@@ -19,7 +19,7 @@ import asyncpg
 
 from hayabin.crash_points import CrashPoint, reach
 from hayabin.database import ledger
-from hayabin.database.engine import Connection, Pool
+from hayabin.database.engine import AWAY, Connection, Pool
 from hayabin.database.feeds import LEASE_S
 from hayabin.database.installation import Watch
 from hayabin.domain.address import AddressInvalid, parse_address
@@ -33,7 +33,7 @@ WINDOW_S = 0.002
 HELD_BEYOND_LEASE_S = LEASE_S * 0.8
 """So long after its lease ended a mail in hand may be claimed: the ledger keeps an ended lease for ``LEASE_S`` more."""
 _RETRY_S = 0.5
-DATABASE_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+DATABASE_AWAY = (*AWAY, asyncpg.PostgresError)
 
 _GRANTED_SQL = """
 SELECT a.id, v.address_key FROM unnest($1::bigint[], $2::smallint[]) AS a(id, attempt)

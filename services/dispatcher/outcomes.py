@@ -38,7 +38,6 @@ _REFUSED = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.CardinalityViolationError,
-    asyncpg.exceptions.InternalClientError,
     ValueError,
 )
 """What the database will say again, however often it is asked."""

@@ -11,12 +11,12 @@ from typing import Final
 
 import asyncpg
 
-from hayabin.database.engine import Pool
+from hayabin.database.engine import AWAY, Pool
 from hayabin.telemetry.logging import get_logger
 from services.dispatcher.mta_sts import StoredPolicy
 from services.dispatcher.sts_policy import StsMode, StsPolicy
 
-_TROUBLE: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_TROUBLE: Final = (*AWAY, asyncpg.PostgresError)
 
 
 class PostgresStsStore:

@@ -13,7 +13,7 @@ import asyncpg
 
 from hayabin.broker import Broker, Outgoing, connect
 from hayabin.database import outbox
-from hayabin.database.engine import Database
+from hayabin.database.engine import AWAY, Database
 from hayabin.database.instances import DEAD_AFTER_S
 from hayabin.domain.campaign import RenderBelt
 from hayabin.domain.errors import TemporaryFailure
@@ -29,7 +29,7 @@ from services.api.scheduler.settings import SchedulerSettings
 
 _MAX_PAUSE_S = 10.0
 PULSE_S = 2.0
-_EXPECTED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, TemporaryFailure)
+_EXPECTED = (*AWAY, asyncpg.PostgresError, TemporaryFailure)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ async def broker_killed(world: ChaosWorld, scale: Scale) -> Result:
     left = 1 if scale.short else 10
     first = await world.launch(scale.people)
     ids = await until_through(world, first, one_kill)
-    last = await world.launch(scale.fewer)
+    last = await world.launch(scale.small if scale.short else scale.fewer)
     await asyncio.to_thread(world.rabbitmq.stop)
     await asyncio.sleep(scale.outage_s)
     await asyncio.to_thread(world.rabbitmq.start)

@@ -58,7 +58,7 @@ async def wishes_during_the_run(world: ChaosWorld, scale: Scale) -> Result:
         "WHERE r.campaign_id = $1",
         campaign,
     )
-    people = world.random.sample(rows, min(len(rows) // 3, 10_000))
+    people = world.random.sample(rows, min(len(rows) // 3, 150 if scale.short else 10_000))
     gone: dict[str, float] = {}
     acts = Acts()
 

@@ -48,6 +48,9 @@ async def every_crash_point(world: ChaosWorld, scale: Scale) -> Result:
             for point, replica in armed:
                 in_flight += await world.in_flight(world.fleet.kill(replica))
                 world.fleet.revive(replica, crash_at=point)
+            for point, replica in armed:  # it crashes at a request, and there is one only for who is there
+                if _service(point) == "api" and replica.service is not None:
+                    await asyncio.to_thread(world.fleet.system.wait_ready, replica.service)
             campaign = await world.launch(scale.small, domains=MIXED)
             ids += [campaign, *await _provoke(world, {point for point, _ in armed}, campaign)]
             acting = asyncio.create_task(act_for_ever(world, campaign, acts))

@@ -27,7 +27,7 @@ KINDS = ("delivery", "engagement", "bounce")
 async def one_effect(world: ChaosWorld, scale: Scale) -> Result:
     """Launch in every doubled way, replay all that the belt carries, report everything five times."""
     campaign, addresses = await world.campaign(
-        scale.small if scale.short else scale.fewer, domains=("d0.example", "d1.example", GREY)
+        scale.small // 2 if scale.short else scale.fewer, domains=("d0.example", "d1.example", GREY)
     )
     async with asyncio.TaskGroup() as group:
         copying = group.create_task(_replay_for_ever(world))

@@ -59,7 +59,7 @@ async def every_link(world: ChaosWorld, scale: Scale) -> Result:
 
     lives = world.fleet.crash_loops
     first = await world.launch(scale.people)
-    ids = await until_through(world, first, one_break, people=scale.fewer)
+    ids = await until_through(world, first, one_break, people=scale.small if scale.short else scale.fewer)
     result = await finished(world, "every link cut, stalled, slowed, dribbled", ids, in_flight=in_flight, within_s=180)
     result.more["breaks"] = done
     ended = world.fleet.crash_loops - lives
