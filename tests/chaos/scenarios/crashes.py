@@ -69,7 +69,9 @@ async def every_crash_point(world: ChaosWorld, scale: Scale) -> Result:
 
 
 def _living(world: ChaosWorld, kind: str) -> list[Replica]:
-    return [replica for replica in world.fleet.of(kind) if replica.service is not None]
+    """Who may be armed at once; of the API one, so that another answers who asks until there is an answer."""
+    living = [replica for replica in world.fleet.of(kind) if replica.service is not None]
+    return living[:1] if kind == "api" else living
 
 
 def _service(point: CrashPoint) -> str:
