@@ -176,6 +176,11 @@ class ChaosWorld:
         """What the receivers took so far."""
         return read_journal(self.folder / "mx.jsonl")
 
+    def taken_bytes(self) -> int:
+        """How long the receivers' journal is: it grows while anything is sent."""
+        path = self.folder / "mx.jsonl"
+        return path.stat().st_size if path.exists() else 0
+
     async def query(self, sql: str, *arguments: object) -> list[Any]:
         """Rows of the database, waiting while it is away."""
         while True:
@@ -211,9 +216,13 @@ class ChaosWorld:
             await asyncio.sleep(0.1)
 
     async def completed(self, campaign_ids: Sequence[int], *, timeout_s: float) -> float | None:
-        """Wait until campaigns are complete; returns how long that took, None if they were not in time."""
-        begun_s = time.monotonic()
-        while time.monotonic() < begun_s + timeout_s:
+        """Wait until campaigns are complete; returns how long that took, None if nothing moved for ``timeout_s``."""
+        begun_s = moved_s = time.monotonic()
+        taken = 0
+        while time.monotonic() < moved_s + timeout_s:
+            now_taken = self.taken_bytes()
+            if now_taken != taken:
+                taken, moved_s = now_taken, time.monotonic()
             open_ones = await self.query(
                 "SELECT id FROM campaigns WHERE id = ANY($1) AND state NOT IN ('completed', 'cancelled', 'failed') "
                 "OR id = ANY($1) AND state = 'cancelled' AND completed_at IS NULL",

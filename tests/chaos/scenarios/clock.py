@@ -71,14 +71,16 @@ async def database_restored(world: ChaosWorld, scale: Scale) -> Result:
 
 
 async def _restore(world: ChaosWorld, scale: Scale, result: Result, *, restarted: bool) -> None:
+    running = await world.launch(scale.fewer)
     scheduled, addresses = await world.campaign(scale.small)
-    at = datetime.now(UTC) + timedelta(seconds=6)
-    form = {"schedule_at": at.isoformat(), "allow_unverified_domain": True}
+    await world.taken(running, 0.2)
+    form = {
+        "schedule_at": (datetime.now(UTC) + timedelta(seconds=5)).isoformat(),
+        "allow_unverified_domain": True,
+    }
     answer = await world.call("POST", f"/v1/campaigns/{scheduled}/schedule", json=form)
     result.hold("the schedule was taken", holds=answer.status_code == 200, but=answer.text)
     world.launches.append(Launch(scheduled, addresses))
-    running = await world.launch(scale.fewer)
-    await world.taken(running, 0.2)
     backup = await _copy(world)
     await world.completed([running, scheduled], timeout_s=120)
     result.verdict = before = await world.judged([running, scheduled])
