@@ -1,6 +1,7 @@
 """The one place that turns failures of handlers into what happens to the message.
 
-Promises: success → ack; ``TemporaryFailure`` → put back after a pause (so that a broken dependency is not hammered);
+Promises: success → ack; ``TemporaryFailure`` → put back after a pause (so that a broken dependency is not hammered, nor
+the delivery limit of the queue used up: by the longest pause it lasts for more than eleven minutes);
 ``PermanentFailure`` → ack (it was recorded where users see it); ``PoisonMessage`` → parked with its reason; what says
 that the database or the broker is away → put back after a pause, however often; any other exception → put back, and
 parked when it comes back for the third time.
@@ -17,6 +18,7 @@ from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import PARKED, REQUEUED
 
 TEMPORARY_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 15.0
 MAX_SURPRISES = 3
 
 
@@ -57,8 +59,15 @@ def handle(handler: Callable[[Delivery], Awaitable[None]]) -> OnDelivery:
 async def put_back(delivery: Delivery, reason: str) -> None:
     """Requeue after a pause, counted."""
     REQUEUED.labels(delivery.queue, reason).inc()
-    await asyncio.sleep(TEMPORARY_PAUSE_S)
+    await asyncio.sleep(pause_s(delivery))
     await delivery.requeue()
+
+
+def pause_s(delivery: Delivery) -> float:
+    """The pause before it is put back: longer each time that the broker has delivered it, as far as it says so."""
+    said = delivery.headers.get("x-delivery-count", "")  # of quorum queues
+    before = int(said) if said.isdecimal() and len(said) < 3 else 0
+    return min(TEMPORARY_PAUSE_S * 2**before, LONGEST_PAUSE_S)
 
 
 async def park(delivery: Delivery, reason: str, detail: str = "") -> None:

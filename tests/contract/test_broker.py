@@ -1,6 +1,7 @@
 """Both brokers keep the promises of ``hayabin.broker.interface``; each test runs against each of them."""
 
 import asyncio
+import itertools
 import subprocess
 import sys
 import time
@@ -8,8 +9,8 @@ import time
 import pytest
 
 from hayabin.broker import Broker, Delivery, Outgoing, PublishFailed, connect
-from hayabin.broker.consumer import handle
-from hayabin.broker.topology import EVENTS, PARKED_QUEUE, events_queue
+from hayabin.broker.consumer import LONGEST_PAUSE_S, TEMPORARY_PAUSE_S, handle
+from hayabin.broker.topology import DELIVERY_LIMIT, EVENTS, PARKED_QUEUE, events_queue
 from hayabin.domain.errors import PermanentFailure, PoisonMessage, TemporaryFailure
 from tests.contract.belt import QUEUE, Collector, drain, outgoing, publish_until_confirmed
 from tests.support.fault_proxy import fault_proxy_before
@@ -151,6 +152,31 @@ async def test_handler_failures_decide_what_happens(broker: Broker) -> None:
     reasons = {delivery.body: delivery.headers["hayabin-reason"] for delivery in await drain(broker, PARKED_QUEUE)}
     assert reasons == {b"poison": "bad", b"surprise": "handler_failed"}
     assert await drain(broker, QUEUE.name) == []
+
+
+async def test_handler_that_fails_for_long_is_tried_at_longer_pauses(amqp_url: str) -> None:
+    """An outage of minutes does not use up the delivery limit, after which the broker would park what is fine."""
+    async with connect(amqp_url, name="patient") as broker:
+        await broker.declare([QUEUE])
+        await drain(broker, QUEUE.name)
+        at: list[float] = []
+
+        async def handler(_delivery: Delivery) -> None:
+            at.append(time.monotonic())
+            if len(at) < 4:
+                raise TemporaryFailure("database_away")
+
+        await broker.publish(outgoing(b"a report"))
+        subscription = await broker.consume(QUEUE.name, handle(handler), prefetch=1)
+        deadline = time.monotonic() + 30
+        while len(at) < 4 and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
+        await subscription.cancel()
+    pauses = [later - earlier for earlier, later in itertools.pairwise(at)]
+    assert all(pause >= least for pause, least in zip(pauses, (1, 2, 4), strict=True)), pauses
+    longest = sum(min(TEMPORARY_PAUSE_S * 2**n, LONGEST_PAUSE_S) for n in range(DELIVERY_LIMIT))
+    assert longest > 11 * 60
 
 
 async def test_depth_of_unknown_queue_is_zero(broker: Broker) -> None:
