@@ -12,7 +12,6 @@ Fails: database errors come out.
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -29,8 +28,8 @@ SEQUENCE_GAP: Final = 10_000_000
 """Ids that are left out after a database was taken back: more than can have been given since."""
 
 _READ_SQL = """
-SELECT EXTRACT(EPOCH FROM clock_timestamp())::float8 AS now_s, epoch, pulse, held_reason, held_at, belt_problem,
-       belt_seen_at, EXTRACT(EPOCH FROM now() - belt_seen_at)::float8 AS belt_age_s
+SELECT EXTRACT(EPOCH FROM clock_timestamp())::float8 AS now_s, pulse, held_reason, belt_problem,
+       EXTRACT(EPOCH FROM now() - belt_seen_at)::float8 AS belt_age_s
 FROM installation"""
 
 _BEAT_SQL = """
@@ -112,9 +111,9 @@ class Watch:
         self.held_reason = row["held_reason"]
         self.belt_problem, self.belt_age_s = row["belt_problem"], row["belt_age_s"] or 0.0
 
-    async def read_for_ever(self, pool: Pool, *, stopping: Callable[[], bool] = lambda: False) -> None:
+    async def read_for_ever(self, pool: Pool) -> None:
         """Ask again and again; while the database is away, what was known last holds."""
-        while not stopping():
+        while True:
             try:
                 await self.read(pool)
             except (*AWAY, asyncpg.PostgresError) as error:

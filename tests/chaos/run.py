@@ -137,18 +137,23 @@ async def run_all(options: argparse.Namespace, scale: Scale) -> int:
     return 1 if broken else 0
 
 
+def share_of_ports(index: int, count: int) -> dict[str, str]:
+    """The environment of one of some processes that take ports beside each other: named as pytest names its workers."""
+    return {**os.environ, "PYTEST_XDIST_WORKER": f"gw{index}", "PYTEST_XDIST_WORKER_COUNT": str(count)}
+
+
 async def beside_each_other(options: argparse.Namespace, groups: Sequence[Sequence[Scenario]]) -> dict[str, Any]:
     """Run each group in a process of its own, some at a time; gives the results of all."""
     places = asyncio.Semaphore(options.jobs)
     found: dict[str, Any] = {}
 
-    async def run_one(scenarios: Sequence[Scenario], out: Path) -> None:
+    async def run_one(index: int, scenarios: Sequence[Scenario], out: Path) -> None:
         only = [scenario.number for scenario in scenarios]
         more = [*(["--short"] if options.short else []), *(["--people", str(options.people)] if options.people else [])]
         async with places:
             child = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "tests.chaos", "--jobs", "1", "--seed", str(options.seed), "--out", str(out),
-                *more, "--only", *only, stdout=asyncio.subprocess.PIPE,
+                *more, "--only", *only, stdout=asyncio.subprocess.PIPE, env=share_of_ports(index, len(groups)),
             )  # fmt: skip
             if child.stdout is not None:
                 async for text in child.stdout:
@@ -160,5 +165,5 @@ async def beside_each_other(options: argparse.Namespace, groups: Sequence[Sequen
             found[number] = {"name": number, "broken": [f"the process of its world ended with status {status}"]}
 
     with tempfile.TemporaryDirectory(prefix="hayabin-chaos-results-") as folder:
-        await asyncio.gather(*(run_one(one, Path(folder) / f"{n}.json") for n, one in enumerate(groups)))
+        await asyncio.gather(*(run_one(n, one, Path(folder) / f"{n}.json") for n, one in enumerate(groups)))
     return found

@@ -145,6 +145,14 @@ async def until_through(
     return ids
 
 
+async def ended(task: asyncio.Future[Any]) -> None:
+    """End what went on beside a scenario; a failure of its own comes out."""
+    task.cancel()
+    for end in await asyncio.gather(task, return_exceptions=True):
+        if isinstance(end, Exception):
+            raise end
+
+
 def clock_s() -> float:
     """Seconds of the monotonic clock."""
     return time.monotonic()

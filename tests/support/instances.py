@@ -28,6 +28,7 @@ from tests.support import keeper
 SHARE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 SHARES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 PORTS = range(18000 + SHARE, 32000, SHARES)
+_GIVEN: set[int] = set()
 LOG_TAIL_BYTES = 4000
 
 
@@ -173,14 +174,16 @@ def reachable_temporary_folder() -> Path:
 
 
 def free_port() -> int:
-    """Find a port of 127.0.0.1 that nobody listens on."""
-    for port in random.SystemRandom().sample(PORTS, 200):
+    """Find a port of 127.0.0.1 that nobody listens on, and that was not given before: it may not be taken yet."""
+    left = [port for port in PORTS if port not in _GIVEN]
+    for port in random.SystemRandom().sample(left, min(200, len(left))):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _GIVEN.add(port)
             return port
     raise ServerFailed(f"no free port between {PORTS.start} and {PORTS.stop}")
 

@@ -53,15 +53,18 @@ async def belt_emptied(world: ChaosWorld, scale: Scale) -> Result:
         *(dispatch_queue(POOL, lane) for lane in lanes()),
         MARK_QUEUE,
     ]
+    gone = 0
     for name in dict.fromkeys(names):
         queue = await channel.declare_queue(name, passive=True)
-        await queue.purge()
+        gone += (await queue.purge()).message_count or 0
     await connection.close()
     result = await finished(world, "all queues purged", [purged])
     wiped = await world.launch(scale.fewer)
     await world.taken(wiped, 0.2)
     await asyncio.to_thread(world.rabbitmq.wipe)
     second = await finished(world, "RabbitMQ purged, then wiped and recreated empty", [purged, wiped])
+    second.more["purged_messages"] = gone
+    second.hold("there was something to purge", holds=gone > 0)
     second.more["recovery_after_purge_s"] = result.recovery_s and round(result.recovery_s, 1)
     second.broken = [*result.broken, *second.broken]
     return second

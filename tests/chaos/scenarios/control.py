@@ -10,7 +10,7 @@ from typing import Any
 
 from hayabin.domain.token import UnsubscribeClaim
 from tests.chaos.people import Acts, unsubscribe
-from tests.chaos.scenario import Result, Scale, finished
+from tests.chaos.scenario import Result, Scale, ended, finished
 from tests.chaos.world import ChaosWorld
 
 STOP_S = 2.0
@@ -24,12 +24,14 @@ async def pause_resume_cancel(world: ChaosWorld, scale: Scale) -> Result:
     """Pause and resume again and again, then cancel."""
     campaign = await world.launch(scale.fewer)
     late: list[float] = []
+    paused = 0
     for _ in range(scale.rounds):
         await asyncio.sleep(0.4)
         answer = await world.call("POST", f"/v1/campaigns/{campaign}/pause")
         if answer.status_code != 200:  # it is complete
             break
         stopped_at = time.time()
+        paused += bool((await world.states(campaign)).get("due"))
         await asyncio.sleep(STOP_S + TRANSACTION_S + 0.7)
         late += [entry.ts - stopped_at for entry in world.journal() if entry.ts > stopped_at + STOP_S + TRANSACTION_S]
         assert (await world.call("POST", f"/v1/campaigns/{campaign}/resume")).status_code == 200
@@ -46,6 +48,7 @@ async def pause_resume_cancel(world: ChaosWorld, scale: Scale) -> Result:
     ]
     states = await world.states(other)
     result.hold("no transaction later than 2 s after the answer", holds=not late, but=[round(s, 1) for s in late[:5]])
+    result.hold("it was paused while there was something to send", holds=paused > 0)
     result.hold("cancel stops the rest", holds=states.get("cancelled", 0) > 0, but=states)
     return result
 
@@ -87,8 +90,7 @@ async def wishes_during_the_run(world: ChaosWorld, scale: Scale) -> Result:
         queue.put_nowait(person)
     wishing = asyncio.gather(*(wish(queue) for _ in range(6)))
     await world.completed([campaign], timeout_s=240)
-    wishing.cancel()
-    await asyncio.gather(wishing, return_exceptions=True)
+    await ended(wishing)
     result = await finished(world, "unsubscribes and suppressions during the run", [campaign])
     late = [entry.rcpt_to for entry in world.journal() if entry.ts > gone.get(entry.rcpt_to, 2e9 * 2) + CLAIM_TO_MAIL_S]
     result.more["wishes"] = len(gone)

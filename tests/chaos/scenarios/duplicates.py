@@ -30,7 +30,8 @@ async def one_effect(world: ChaosWorld, scale: Scale) -> Result:
         scale.small // 2 if scale.short else scale.fewer, domains=("d0.example", "d1.example", GREY)
     )
     async with asyncio.TaskGroup() as group:
-        copying = group.create_task(_replay_for_ever(world))
+        replayed: Counter[str] = Counter()
+        copying = group.create_task(_replay_for_ever(world, replayed))
         await asyncio.sleep(0.5)
         answers = await _launches(world, campaign)
         world.launches.append(Launch(campaign, addresses))
@@ -54,6 +55,10 @@ async def one_effect(world: ChaosWorld, scale: Scale) -> Result:
     result.more["launch_answers"] = {str(status): n for status, n in answers.items()}
     result.hold(
         "each key had one effect", holds=answers[200] == CLIENTS and set(answers) <= {200, 409}, but=dict(answers)
+    )
+    result.more["replayed"] = dict(replayed)
+    result.hold(
+        "chunks, batches and events were replayed", holds=set(replayed) == {RENDER, DISPATCH, EVENTS}, but=replayed
     )
     result.hold("no confirmed report is lost", holds=not any(lost.values()), but=lost)
     await _hold_events(world, result, acts, opened)
@@ -83,8 +88,8 @@ async def _launches(world: ChaosWorld, campaign: int) -> Counter[int]:
     return statuses
 
 
-async def _replay_for_ever(world: ChaosWorld) -> None:
-    """Take a copy of whatever is published and put it on the same queue five times more, until cancelled."""
+async def _replay_for_ever(world: ChaosWorld, replayed: Counter[str]) -> None:
+    """Take a copy of whatever is published and put it on the same queue five times more, until cancelled; count it."""
     connection = await aio_pika.connect(world.rabbitmq.url, timeout=10)
     channel = await connection.channel(publisher_confirms=False)
     bindings: dict[tuple[str, str], str] = {
@@ -101,6 +106,7 @@ async def _replay_for_ever(world: ChaosWorld) -> None:
         for _ in range(TIMES):
             again = aio_pika.Message(message.body, headers=message.headers)
             await channel.default_exchange.publish(again, queue)
+        replayed[message.exchange or ""] += TIMES
         await message.ack()
 
     try:
