@@ -67,7 +67,7 @@ def pause_s(delivery: Delivery) -> float:
     """The pause before it is put back: longer each time that the broker has delivered it, as far as it says so."""
     said = delivery.headers.get("x-delivery-count", "")  # of quorum queues
     before = int(said) if said.isdecimal() and len(said) < 3 else 0
-    return min(TEMPORARY_PAUSE_S * 2**before, LONGEST_PAUSE_S)
+    return min(TEMPORARY_PAUSE_S * float(1 << before), LONGEST_PAUSE_S)
 
 
 async def park(delivery: Delivery, reason: str, detail: str = "") -> None:
