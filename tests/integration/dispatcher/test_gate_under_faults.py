@@ -1,19 +1,26 @@
 """The gathered gate and outcome writer while the database's connections are cut; on a real PostgreSQL behind a proxy."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import cast
 
 import pytest
+from opentelemetry.context import Context
 
+from hayabin.broker import Delivery
+from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
 from hayabin.database.counters import read_counters
 from hayabin.database.engine import Pool, open_pool
 from hayabin.database.launch import launch
 from hayabin.database.ledger import Outcome
 from hayabin.domain.message import MessageState
-from services.dispatcher.gate import Gate, GateClosed, stop
+from services.dispatcher.batch import Job, take_in_hand
+from services.dispatcher.gate import HELD_BEYOND_LEASE_S, Gate, GateClosed, admitted, stop
 from services.dispatcher.outcomes import OutcomeWriter, Report
+from services.dispatcher.reporting import Reporter, Way
 from tests.support.fault_proxy import FaultProxy, Way, fault_proxy_before
 from tests.support.seed import Seeded, seed_campaign
 
@@ -148,3 +155,44 @@ async def test_outcomes_that_the_database_refuses_do_not_hold_up_the_others(dire
     await stop(running)
     assert await direct.fetchval("SELECT count(*) FROM messages WHERE state = 'accepted'") == 9
     assert await direct.fetchval("SELECT count(*) FROM attempts WHERE reply = 'ok'") == 8
+
+
+def in_hand(seeded: Seeded, message_id: int, *, lease_s: float) -> Job:
+    """A mail as it comes off the belt, whose lease ends so many seconds from now."""
+    batch = MailBatch(
+        campaign_id=seeded.campaign_id,
+        lane="bulk-0",
+        lease_expires_ms=int((time.time() + lease_s) * 1000),
+        mails=[Mail(message_id=message_id, recipient="u0@x.example", return_path="b@x.example", content=b"x")],
+    )
+    (job,) = take_in_hand(cast("Delivery", None), batch, Context(), 0.0)
+    return job
+
+
+async def test_mail_at_which_we_failed_ourselves_becomes_unknown(direct: Pool, seeded: Seeded) -> None:
+    """A fault of ours in the middle of a transaction leaves no claim open, and the row may be claimed again later."""
+    message_id = await direct.fetchval("SELECT min(id) FROM messages")
+    gate, writer = Gate(direct, "d1"), OutcomeWriter(direct)
+    running = [asyncio.create_task(gate.run()), asyncio.create_task(writer.run())]
+    (job,) = await admitted(gate, [in_hand(seeded, message_id, lease_s=300)])
+    Reporter(writer).lost_sight(job, Way("other"))
+    await asyncio.wait_for(writer.flushed(), 20)
+    row = await direct.fetchrow("SELECT state, reason FROM messages WHERE id = $1", message_id)
+    assert tuple(row or ()) == ("unknown", "dispatcher_failed")
+    assert gate._told == set(), "what is settled is not remembered for ever"
+    for part in running:
+        await stop(part)
+
+
+async def test_mail_whose_lease_ended_long_ago_is_not_claimed(direct: Pool, seeded: Seeded) -> None:
+    """Nobody would look for such a claim if we died: it is let go, and comes again under a new lease."""
+    message_id = await direct.fetchval("SELECT min(id) FROM messages")
+    gate = Gate(direct, "d1")
+    running = asyncio.create_task(gate.run())
+    old = in_hand(seeded, message_id, lease_s=-HELD_BEYOND_LEASE_S - 1)
+    assert await admitted(gate, [old]) == []
+    assert old.batch.all_settled.is_set()
+    assert await direct.fetchval("SELECT state FROM messages WHERE id = $1", message_id) == "due"
+    late = in_hand(seeded, message_id, lease_s=-HELD_BEYOND_LEASE_S + 30)
+    assert await admitted(gate, [late]) == [late]
+    await stop(running)
