@@ -20,7 +20,8 @@ from hayabin.domain.message import MessageState
 from services.dispatcher.batch import Job, take_in_hand
 from services.dispatcher.gate import HELD_BEYOND_LEASE_S, Gate, GateClosed, admitted, stop
 from services.dispatcher.outcomes import OutcomeWriter, Report
-from services.dispatcher.reporting import Reporter, Way
+from services.dispatcher.reporting import Reporter
+from services.dispatcher.reporting import Way as SmtpWay
 from tests.support.fault_proxy import FaultProxy, Way, fault_proxy_before
 from tests.support.seed import Seeded, seed_campaign
 
@@ -175,7 +176,7 @@ async def test_mail_at_which_we_failed_ourselves_becomes_unknown(direct: Pool, s
     gate, writer = Gate(direct, "d1"), OutcomeWriter(direct)
     running = [asyncio.create_task(gate.run()), asyncio.create_task(writer.run())]
     (job,) = await admitted(gate, [in_hand(seeded, message_id, lease_s=300)])
-    Reporter(writer).lost_sight(job, Way("other"))
+    Reporter(writer).lost_sight(job, SmtpWay("other"))
     await asyncio.wait_for(writer.flushed(), 20)
     row = await direct.fetchrow("SELECT state, reason FROM messages WHERE id = $1", message_id)
     assert tuple(row or ()) == ("unknown", "dispatcher_failed")
