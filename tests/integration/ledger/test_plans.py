@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from hayabin.database.engine import Pool, open_pool
+from hayabin.database.feeds import DUE_NOW_SQL, WAITING_ON_BELT_SQL
 from hayabin.database.launch import SNAPSHOT_LIST_SQL, launch
 from hayabin.database.ledger import CLAIM_SQL, POSTPONE_SQL, RECORD_SQL
 from tests.support.seed import seed_campaign
@@ -89,6 +90,26 @@ async def test_statement_on_a_table_that_grew_since_analyze_looks_up_only_what_i
     touched = [n for table, n in scans(plan) if table == "messages"]
     assert touched
     assert max(touched) <= 2 * ASKED, json.dumps(plan)
+
+
+async def test_end_of_all_leases_beside_a_large_ledger_looks_up_only_what_was_fed(pool: Pool) -> None:
+    """An emptied belt or a dead dispatcher costs what was on the belt, and at the most one reading of the ledger."""
+    await grown_since_analyze(pool)
+    fed = await pool.fetchval("SELECT sum(cardinality(message_ids)) FROM feeds")
+    await pool.execute(
+        "UPDATE messages SET next_attempt_at = now() + interval '1 h' "
+        "WHERE id IN (SELECT unnest(message_ids) FROM feeds LIMIT $1)",
+        ASKED,
+    )
+    async with pool.acquire() as connection:
+        waiting = [row["id"] for row in await connection.fetch(WAITING_ON_BELT_SQL, None)]
+        found = await explained(connection, WAITING_ON_BELT_SQL, None)
+        changed = await explained(connection, DUE_NOW_SQL, waiting)
+    assert len(waiting) == ASKED
+    assert 2 * fed < ROWS
+    for plan, most in ((found, fed), (changed, await pool.fetchval("SELECT count(*) FROM messages"))):
+        touched = [n for table, n in scans(plan) if table == "messages"]
+        assert max(touched) <= most, json.dumps(plan)
 
 
 async def test_launch_of_a_list_that_grew_since_analyze_reads_each_contact_once(pool: Pool) -> None:
