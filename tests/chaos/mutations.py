@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.fleet import Replica
+from tests.chaos.making import Servers, WorldPlan, chaos_world
 from tests.chaos.scenario import Result
 from tests.chaos.small import code_of, killed, replayed, suppressed, taken_back
-from tests.chaos.world import ChaosWorld, Servers, WorldPlan, chaos_world
+from tests.chaos.world import ChaosWorld
 from tests.conftest import new_database, with_database
 from tests.support.postgres import PostgresInstance, private_postgres
 from tests.support.rabbitmq import private_rabbitmq

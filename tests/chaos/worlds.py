@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, a
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from tests.chaos.making import MX, Servers, WorldPlan, chaos_world
 from tests.chaos.scenario import Scale, Scenario
 from tests.chaos.scenarios import (
     belt,
@@ -21,7 +22,7 @@ from tests.chaos.scenarios import (
 )
 from tests.chaos.scenarios.disk import Disks
 from tests.chaos.scenarios.network import Links
-from tests.chaos.world import MX, ChaosWorld, Servers, WorldPlan, chaos_world
+from tests.chaos.world import ChaosWorld
 from tests.support.fault_proxy import fault_proxy
 from tests.support.fault_proxy_udp import udp_fault_proxy
 from tests.support.postgres import private_postgres
