@@ -6,8 +6,9 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from hayabin.broker import Outgoing, connect
@@ -19,6 +20,7 @@ from tests.chaos.judge import Allowed, Launch
 from tests.chaos.people import Acts, act_for_ever, missing, unsubscribe
 from tests.chaos.scenario import Result, Scale, clock_s, ended, finished
 from tests.chaos.world import GREY, NOBODY, ChaosWorld
+from tests.support.system import Service
 
 SERVICE = {
     "api": "api", "schedule": "scheduler", "feed": "scheduler", "relay": "scheduler", "reconcile": "scheduler",
@@ -26,7 +28,9 @@ SERVICE = {
     "outcome": "dispatcher", "park": "renderer", "track": "tracker", "unsubscribe": "tracker", "bounce": "bounce",
     "refusals": "bounce",
 }  # fmt: skip
-DEATH_WITHIN_S = 45.0
+DEATH_WITHIN_S = 60.0
+AGAIN_S = 8.0
+"""If a campaign is through and somebody lives still, there is another one."""
 SAMPLE = 6
 """Points of a short run, chosen by its seed."""
 MIXED = ("d0.example", "d1.example", GREY, NOBODY)
@@ -48,15 +52,11 @@ async def every_crash_point(world: ChaosWorld, scale: Scale) -> Result:
             for point, replica in armed:
                 in_flight += await world.in_flight(world.fleet.kill(replica))
                 world.fleet.revive(replica, crash_at=point)
+            points_now = {point for point, _ in armed}
             dying = asyncio.create_task(_die(world, armed, survivors))  # from now on: who dies is counted and revived
-            for point, replica in armed:  # it crashes at a request, and there is one only for who is there
-                if _service(point) == "api" and replica.service is not None:
-                    await asyncio.to_thread(world.fleet.system.wait_ready, replica.service)
-            campaign = await world.launch(scale.small, domains=MIXED)
-            ids += [campaign, *await _provoke(world, {point for point, _ in armed}, campaign)]
-            acting = asyncio.create_task(act_for_ever(world, campaign, acts))
+            await _up_or_dead([replica for _, replica in armed])
+            in_flight += await _drive(world, scale, points_now, Traffic(dying, armed, acts, ids))
             in_flight += await dying
-            await ended(acting)
     lost = await missing(world, acts, within_s=40)
     result = await finished(
         world, "a crash at every boundary", ids, in_flight=in_flight,
@@ -67,6 +67,62 @@ async def every_crash_point(world: ChaosWorld, scale: Scale) -> Result:
     result.hold("each armed point was reached", holds=not survivors, but=survivors)
     result.more["crash_points"] = sorted(set(points) - set(survivors))
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a round is driven until, who is armed still, and what comes of it."""
+
+    dying: asyncio.Task[int]
+    armed: list[tuple[CrashPoint, Replica]]
+    acts: Acts
+    campaigns: list[int]
+
+
+async def _up_or_dead(replicas: Sequence[Replica]) -> None:
+    """Wait until each of these lives is ready or over: a point is reached only by who has work."""
+    for service in [replica.service for replica in replicas if replica.service is not None]:
+        while service.process.poll() is None and not await asyncio.to_thread(_is_ready, service):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+def _is_ready(service: Service) -> bool:
+    return service.ready
+
+
+async def _drive(world: ChaosWorld, scale: Scale, points: AbstractSet[CrashPoint], traffic: Traffic) -> int:
+    """Send, and let recipients act, until every armed replica died and some act was confirmed; gives what was in flight.
+
+    What was in flight is that of the dispatcher which is killed for the reconciler's sake.
+    """
+    in_flight = 0
+    end_s = clock_s() + DEATH_WITHIN_S
+    while clock_s() < end_s and not (traffic.dying.done() and (traffic.acts.opened or traffic.acts.returned)):
+        campaign = await world.launch(scale.small, domains=MIXED)
+        traffic.campaigns.extend([campaign, *await _provoke(world, points, campaign)])
+        if CrashPoint.RECONCILE_BEFORE_COMMIT in points and not in_flight:
+            in_flight = await _lose_claims(world, {replica.name for _, replica in traffic.armed})
+        acting = asyncio.create_task(act_for_ever(world, campaign, traffic.acts))
+        await asyncio.wait({traffic.dying}, timeout=AGAIN_S)
+        if traffic.dying.done():
+            await asyncio.sleep(1.0)  # a last act or two
+        await ended(acting)
+    return in_flight
+
+
+async def _lose_claims(world: ChaosWorld, armed: AbstractSet[str]) -> int:
+    """Kill a dispatcher that has claims open, and is not to die by itself, so that there is something to reconcile."""
+    others = [replica for replica in world.fleet.of("dispatcher") if replica.name not in armed]
+    if not others:
+        return 0
+    victim = others[0]
+    for _ in range(100):
+        if await world.in_flight(victim.instance):
+            break
+        await asyncio.sleep(0.05)
+    lost = await world.in_flight(world.fleet.kill(victim))
+    world.fleet.revive(victim)
+    return lost
 
 
 def _living(world: ChaosWorld, kind: str) -> list[Replica]:
@@ -124,19 +180,18 @@ async def _provoke(world: ChaosWorld, points: AbstractSet[CrashPoint], campaign:
 
 
 async def _die(world: ChaosWorld, armed: list[tuple[CrashPoint, Replica]], survivors: list[str]) -> int:
-    """Wait for the deaths; each victim lives again, unarmed. Returns what was in flight."""
+    """Wait for the deaths; each victim lives again, and is not in ``armed`` any more. Returns what was in flight."""
     in_flight = 0
     end_s = clock_s() + DEATH_WITHIN_S
-    waiting = list(armed)
-    while waiting and clock_s() < end_s:
+    while armed and clock_s() < end_s:
         await asyncio.sleep(0.1)
-        for point, replica in list(waiting):
+        for point, replica in list(armed):
             if replica.service is not None and replica.service.process.poll() == -signal.SIGKILL:
-                waiting.remove((point, replica))
+                armed.remove((point, replica))
                 life = world.fleet.kill(replica)
                 in_flight += await world.in_flight(life)
                 world.fleet.revive(replica)
-    for point, replica in waiting:
+    for point, replica in armed:
         survivors.append(point.value)
         world.fleet.kill(replica)
         world.fleet.revive(replica)
