@@ -44,7 +44,7 @@ chaos-short: ## The promises under faults, the scenarios that make test runs too
 bench: ## A benchmark: make bench BENCH=pipeline|engine|render|smtp_client; writes benchmarks/out/
 	@scripts/debian-packages rabbitmq-server postgresql postfix python3-venv
 	@scripts/setup dev
-	@$(VENV)/bin/python benchmarks/$(BENCH).py
+	@$(VENV)/bin/python -m benchmarks.$(BENCH)
 
 proto: ## Generate hayabin/contracts from proto/
 	@scripts/setup dev

@@ -1,6 +1,6 @@
 """The whole way of a message at speed: launch → last mail in Debian's ``smtp-sink``.
 
-One command: ``python benchmarks/pipeline.py [--emails 50000]``; prints and writes ``benchmarks/out/pipeline.json``.
+One command: ``python -m benchmarks.pipeline [--emails 50000]``; prints and writes ``benchmarks/out/pipeline.json``.
 PostgreSQL (fsync on) and RabbitMQ (quorum queues, publisher confirms) are private ones; two renderers, one dispatcher,
 one scheduler; every mail is a 20 KB personalised newsletter with 12 tracked links and an RSA-2048 DKIM signature (and
 the Ed25519 one beside it with ``--double``). Everything runs on the same machine.
@@ -25,9 +25,8 @@ from pathlib import Path
 
 import asyncpg
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.newsletter import ATTRIBUTES, newsletter
+from benchmarks.processes import cpu_of_group, descendants
 from hayabin.database.engine import open_pool
 from hayabin.database.launch import launch
 from hayabin.database.migrate import upgrade
@@ -42,7 +41,6 @@ from tests.support.system import System, helper_process, running_system
 OUT = Path(__file__).parent / "out" / "pipeline.json"
 DOMAINS = 200
 SINK_PATH = "/usr/sbin:/usr/bin"
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,35 +52,6 @@ class Options:
     connections: int
     double: bool
     pid_file: Path | None
-
-
-def cpu_of_group(pids: list[int]) -> float:
-    """CPU seconds of processes and their ended children."""
-    total = 0
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += sum(int(value) for value in fields[11:15])
-    return total / TICKS
-
-
-def descendants(roots: list[int]) -> list[int]:
-    """The processes and everything below them."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    found: list[int] = []
-    queue = list(roots)
-    while queue:
-        pid = queue.pop()
-        if pid in found:
-            continue
-        found.append(pid)
-        queue += parents.get(pid, [])
-    return found
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """What one mail costs the renderer, step by step, beside what the usual libraries take for the same mail.
 
-One command: ``python benchmarks/render.py [--rounds 7]``; prints JSON. The mail is the benchmarks' newsletter: 20 KB of
+One command: ``python -m benchmarks.render [--rounds 7]``; prints JSON. The mail is the benchmarks' newsletter: 20 KB of
 HTML and text, 15 merge fields, a loop, 12 tracked links. Rounds are interleaved and the median counts.
 Units: microseconds of wall clock an email, one thread.
 """
@@ -10,18 +10,14 @@ import hashlib
 import json
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from pathlib import Path
 
 import dkim
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.newsletter import ATTRIBUTES, newsletter
 from hayabin.content.render import Renderer, SystemVariables

@@ -1,6 +1,6 @@
 """CPU of one SMTP transaction on warm connections: aiosmtplib's ``sendmail``, our session, and ``smtp-source``.
 
-One command: ``python benchmarks/smtp_client.py``; prints JSON. All clients talk to the same sink in the same run, round
+One command: ``python -m benchmarks.smtp_client``; prints JSON. All clients talk to the same sink in the same run, round
 by round in turn, and the median counts. The sink is Debian's ``smtp-sink`` (package postfix), else the scripted MX.
 Units: microseconds of CPU (user + system) of the sending process per transaction.
 
@@ -28,11 +28,8 @@ from pathlib import Path
 import aiosmtplib
 import uvloop
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from services.dispatcher.connect import Target, TlsMode, open_session  # noqa: E402 — after the path is set
-from services.dispatcher.smtp_session import Envelope  # noqa: E402
+from services.dispatcher.connect import Target, TlsMode, open_session
+from services.dispatcher.smtp_session import Envelope
 
 SINK_PATH = "/usr/sbin"
 SMALL_BYTES = 1_000
@@ -89,7 +86,7 @@ def scripted_sink() -> Iterator[int]:
         config = Path(folder) / "mx.json"
         config.write_text(json.dumps({"listeners": [{"address": "127.0.0.1"}]}))
         command = [sys.executable, "-m", "tests.support.scripted_mx", "--config", str(config)]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
         try:
             line = process.stdout.readline() if process.stdout else b""
             yield json.loads(line)["listeners"][0]["port"]

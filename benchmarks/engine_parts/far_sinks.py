@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.engine_parts.belt import Belt
-from benchmarks.engine_parts.load import Recorder, most_memory_bytes
-from benchmarks.engine_parts.result import Goal
+from benchmarks.engine_parts.load import Recorder
 from benchmarks.engine_parts.sink_watch import SinkWatch
 from benchmarks.engine_parts.stage import (
     FAR_S,
@@ -27,6 +26,8 @@ from benchmarks.engine_parts.stage import (
     say,
     stage,
 )
+from benchmarks.processes import most_memory_bytes
+from benchmarks.report import Goal
 from hayabin.broker import connect
 from hayabin.broker.topology import pool_queues
 from hayabin.database.engine import open_pool

@@ -4,16 +4,14 @@ Units: seconds of the monotonic clock; microseconds of CPU (user + system) an em
 """
 
 import asyncio
-import os
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from benchmarks.engine_parts.sink_watch import SinkWatch
 from benchmarks.engine_parts.stage import Stage
-from benchmarks.pipeline import cpu_of_group
+from benchmarks.processes import cpu_of_group
 
 SAMPLE_S = 0.25
 STEADY = (0.25, 0.90)
@@ -106,16 +104,3 @@ def steady_rate(accepted_in: dict[str, list[list[int]]], mails: int, *, part: tu
     if first is None or last is None or last[0] == first[0]:
         return 0.0
     return (last[1] - first[1]) / (last[0] - first[0]) * 10
-
-
-def most_memory_bytes(pid: int) -> int:
-    """Give the most resident memory that a process had."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError("no VmHWM")
-
-
-def load_average() -> list[float]:
-    """Give the machine's load average over 1, 5 and 15 minutes."""
-    return [round(value, 2) for value in os.getloadavg()]

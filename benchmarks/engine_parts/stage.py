@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from benchmarks.pipeline import descendants
+from benchmarks.processes import descendants
 from hayabin.database.migrate import upgrade
 from tests.support.dns_zone import Zone
 from tests.support.postgres import PostgresInstance

@@ -11,9 +11,9 @@ import time
 from typing import Any
 
 from benchmarks.engine_parts.belt import Belt
-from benchmarks.engine_parts.result import Goal
 from benchmarks.engine_parts.sink_watch import SinkWatch
 from benchmarks.engine_parts.stage import Servers, Stage, one_domain, people, say, stage
+from benchmarks.report import Goal
 from hayabin.broker import connect
 from hayabin.broker.topology import pool_queues
 from hayabin.database.engine import open_pool

@@ -23,10 +23,10 @@ import asyncpg
 import httpx
 
 from benchmarks.engine_parts.exactness import percentile
-from benchmarks.engine_parts.result import Goal
 from benchmarks.engine_parts.sink_watch import SinkWatch
 from benchmarks.engine_parts.stage import HOSTS, Servers, Stage, many_domains, people, say, stage
 from benchmarks.newsletter import ATTRIBUTES, newsletter
+from benchmarks.report import Goal
 from hayabin.database.engine import Pool, open_pool
 from hayabin.database.launch import launch
 from hayabin.database.sealing import seal

@@ -33,6 +33,8 @@ class _Left:
 
     last: AbstractIncomingMessage | None = None
     count: int = 0
+    not_taken: int = 0
+    """Messages that stood behind the last one that was taken."""
 
     def add(self, message: AbstractIncomingMessage) -> None:
         """One more."""
@@ -47,7 +49,7 @@ class _Left:
         await self.last.nack(multiple=True, requeue=True)
         for _ in range(_BACK_LOOKS):
             seen = await channel.declare_queue(PARKED_QUEUE, passive=True)
-            if (seen.declaration_result.message_count or 0) >= self.count:
+            if (seen.declaration_result.message_count or 0) >= self.count + self.not_taken:
                 return
             await asyncio.sleep(_BACK_PAUSE_S)
 
@@ -58,7 +60,7 @@ async def look_at_parked(standing: Standing, limit: int) -> list[Parked]:
     held_bytes = 0
     left = _Left()
     async with standing.channel() as channel:
-        async for parked, message in _take(channel, min(limit, PARKED_LIMIT)):
+        async for parked, message in _take(channel, min(limit, PARKED_LIMIT), left):
             found.append(parked)
             left.add(message)
             held_bytes += parked.size_bytes
@@ -75,7 +77,7 @@ async def retry_parked(standing: Standing, ids: Collection[str], confirm: Confir
     held_bytes = 0
     left = _Left()
     async with standing.channel() as channel:
-        async for parked, message in _take(channel, PARKED_LIMIT):
+        async for parked, message in _take(channel, PARKED_LIMIT, left):
             if parked.id not in ids:
                 left.add(message)
                 continue
@@ -94,7 +96,7 @@ async def drop_parked(standing: Standing, ids: Collection[str]) -> int:
     dropped = 0
     left = _Left()
     async with standing.channel() as channel:
-        async for parked, message in _take(channel, PARKED_LIMIT):
+        async for parked, message in _take(channel, PARKED_LIMIT, left):
             if parked.id in ids:
                 await message.ack()
                 dropped += 1
@@ -104,10 +106,11 @@ async def drop_parked(standing: Standing, ids: Collection[str]) -> int:
     return dropped
 
 
-async def _take(channel: AbstractChannel, limit: int) -> AsyncIterator[_Taken]:
+async def _take(channel: AbstractChannel, limit: int, left: _Left) -> AsyncIterator[_Taken]:
     queue = await channel.get_queue(PARKED_QUEUE, ensure=False)
     for _ in range(limit):
         message = await queue.get(fail=False, no_ack=False)
+        left.not_taken = 0 if message is None else message.message_count or 0
         if message is None:
             return
         yield read_parked(message.headers, message.body), message
