@@ -1,8 +1,8 @@
 """What every benchmark writes: what was measured, each goal and whether it is met, on which machine, by which command.
 
 Promises: ``benchmarks/out/NAME.json`` has ``command``, ``seconds``, ``short``, ``machine``, ``load_average``, ``goals``
-and ``table`` besides what was measured. A short run is written to ``build/bench/NAME.json`` unless ``--out`` says where,
-since its figures mean nothing. A goal that is not met is told, and is not an error: the page that shows it says why.
+and ``table`` besides what was measured. A short run is written to ``build/bench/NAME.json`` unless ``--out`` says
+where, since its figures mean nothing. A goal that is not met is told, and is not an error: the page that shows it says why.
 """
 
 import argparse
