@@ -2,7 +2,8 @@
 
 Promises: ``benchmarks/out/NAME.json`` has ``command``, ``seconds``, ``short``, ``machine``, ``load_average``, ``goals``
 and ``table`` besides what was measured. A short run is written to ``build/bench/NAME.json`` unless ``--out`` says
-where, since its figures mean nothing. A goal that is not met is told, and is not an error: the page that shows it says why.
+where, since its figures mean nothing. A goal that is not met is told, and is not an error: the page that shows it says
+why.
 """
 
 import argparse
