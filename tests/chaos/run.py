@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     parser.add_argument("--people", type=int, help="recipients of a campaign")
     parser.add_argument("--out", type=Path, default=OUT / "chaos.json", help="file of the results")
-    parser.add_argument("--jobs", type=int, default=3, help="worlds beside each other; 1: all in this process")
+    parser.add_argument("--jobs", type=int, help="worlds beside each other (short 3, full 2); 1: all in this process")
     parser.add_argument("--list", action="store_true", help="list the scenarios and do nothing")
     options = parser.parse_args()
     scenarios = [(group, scenario) for group in GROUPS for scenario in group.scenarios]
@@ -84,6 +84,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no such scenario: {', '.join(sorted(unknown))} (see --list)")
     scale = SHORT if options.short else FULL
+    options.jobs = options.jobs or (3 if options.short else 2)
     if options.people:
         scale = Scale(**{**{name: getattr(scale, name) for name in Scale.__slots__}, "people": options.people})
     logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # servers die here, that is the point
