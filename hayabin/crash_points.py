@@ -16,6 +16,7 @@ class CrashPoint(StrEnum):
     API_BEFORE_COMMIT = "api.before_commit"  # the launch is written, not committed
     API_COMMITTED = "api.committed"  # committed, the client has no answer
     SCHEDULE_BEFORE_COMMIT = "schedule.before_commit"
+    FILL_BEFORE_COMMIT = "fill.before_commit"  # a page of the audience is written, not committed
     FEED_BEFORE_COMMIT = "feed.before_commit"  # leases and outbox rows written, not committed
     RELAY_TAKEN = "relay.taken"  # outbox rows taken, nothing published
     RELAY_PUBLISHED = "relay.published"  # confirmed by the belt, the outbox rows still there

@@ -1,17 +1,16 @@
 """Launch, pause, resume, cancel, schedule: the moves of a campaign and what each does to the ledger.
 
-Promises: a launch is one transaction of the caller: state, audience snapshot and the first chunks for the belt commit
-together or not at all. Addresses that are suppressed now enter the ledger as ``suppressed``: the equation counts them.
+Promises: a launch is one transaction of the caller: state, the first page of the audience and its chunks for the belt
+commit together or not at all; it takes as long for a million as for a thousand, and the scheduler copies the rest
+(``audience``).
 Fails: ``CampaignMissing``, ``IllegalTransition`` (launched twice …), ``EmptyAudience``; nothing changed then.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from hayabin.database import counters
+from hayabin.database.audience import FIRST_PAGE_ROWS, Page, Person, first_page, named
 from hayabin.database.engine import Connection
 from hayabin.database.feeds import FeedTarget, end_leases, feed_first
 from hayabin.domain.campaign import (
@@ -23,8 +22,6 @@ from hayabin.domain.campaign import (
     require_transition,
 )
 
-FIRST_FEED_ROWS = 1000
-
 
 class CampaignMissing(Exception):
     """There is no such campaign for this tenant."""
@@ -34,86 +31,24 @@ class EmptyAudience(Exception):
     """Nobody is subscribed: there is nothing to launch."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchResult:
-    """What a launch put into the ledger."""
-
-    audience: int
-    suppressed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A recipient that is named rather than taken from a list (test sends)."""
-
-    address: str
-    wire: str
-    address_key: str
-    name: str
-    variables: dict[str, Any]
-
-
-_SUPPRESSED = """EXISTS (SELECT 1 FROM suppressions s WHERE s.tenant_id = $2 AND s.address_key = p.address_key
-    AND s.list_id IN (0, COALESCE($3::bigint, 0)) AND (s.expires_at IS NULL OR s.expires_at > now()))"""
-
-_FILL_LEDGER = f"""
-audience AS MATERIALIZED (
-    SELECT nextval(pg_get_serial_sequence('messages', 'id')) AS id, p.*,
-           CASE WHEN {_SUPPRESSED} THEN 'suppressed' ELSE 'due' END AS state
-    FROM people p),
-led AS (
-    INSERT INTO messages (id, tenant_id, campaign_id, address_key, state, reason) OVERRIDING SYSTEM VALUE
-    SELECT id, $2, $1, address_key, state, NULLIF(state, 'due') FROM audience ORDER BY id),
-snapshot AS (
-    INSERT INTO recipients (message_id, tenant_id, campaign_id, contact_id, wire, name, variables)
-    SELECT id, $2, $1, contact_id, wire, name, variables FROM audience ORDER BY id)
-SELECT count(*) AS audience, count(*) FILTER (WHERE state = 'suppressed') AS suppressed FROM audience
-"""  # noqa: S608 - a constant of ours
-
-SNAPSHOT_LIST_SQL = f"""
-WITH people AS (
-    SELECT c.id AS contact_id, c.wire, c.address_key, c.name,
-           (c.attributes || jsonb_build_object('email', c.address, 'name', c.name))::text::json AS variables
-    FROM list_members lm CROSS JOIN LATERAL ( -- OFFSET 0: one look-up for each member, whatever the planner thinks
-        SELECT * FROM contacts c WHERE c.id = lm.contact_id AND c.tenant_id = $2 OFFSET 0) c
-    WHERE lm.list_id = $3 AND lm.state = 'subscribed' ORDER BY c.id),
-{_FILL_LEDGER}"""  # noqa: S608 - a constant of ours
-
-SNAPSHOT_PEOPLE_SQL = f"""
-WITH people AS (
-    SELECT 0::bigint AS contact_id, * FROM unnest($4::text[], $5::text[], $6::text[], $7::json[])
-        AS g(wire, address_key, name, variables)),
-{_FILL_LEDGER}"""  # noqa: S608 - a constant of ours
-
-
-async def launch(connection: Connection, campaign_id: int, *, tenant_id: int, traceparent: str = "") -> LaunchResult:
+async def launch(connection: Connection, campaign_id: int, *, tenant_id: int, traceparent: str = "") -> Page:
     """Launch a campaign to the subscribed members of its list, within the caller's transaction.
+
+    Returns: the first page of the audience.
 
     Raises:
         CampaignMissing, IllegalTransition, EmptyAudience: see the module.
     """
-    campaign = await _locked(connection, campaign_id, tenant_id)
-    filled = await _filled(connection, campaign, [campaign["list_id"]], SNAPSHOT_LIST_SQL)
-    return await _started(connection, campaign, filled, traceparent)
+    campaign = await _launchable(connection, campaign_id, tenant_id)
+    return await _started(connection, campaign, await first_page(connection, campaign), traceparent)
 
 
 async def launch_to(
     connection: Connection, campaign_id: int, people: Sequence[Person], *, tenant_id: int, traceparent: str = ""
-) -> LaunchResult:
+) -> Page:
     """Launch a campaign to the people given, within the caller's transaction; fails as ``launch`` does."""
-    campaign = await _locked(connection, campaign_id, tenant_id)
-    variables = [
-        orjson.dumps({**person.variables, "email": person.address, "name": person.name}).decode() for person in people
-    ]
-    arguments = [
-        None,
-        [person.wire for person in people],
-        [person.address_key for person in people],
-        [person.name for person in people],
-        variables,
-    ]
-    filled = await _filled(connection, campaign, arguments, SNAPSHOT_PEOPLE_SQL)
-    return await _started(connection, campaign, filled, traceparent)
+    campaign = await _launchable(connection, campaign_id, tenant_id)
+    return await _started(connection, campaign, await named(connection, campaign, people), traceparent)
 
 
 async def change_state(
@@ -149,28 +84,31 @@ async def _locked(connection: Connection, campaign_id: int, tenant_id: int) -> A
     return campaign
 
 
-async def _filled(connection: Connection, campaign: Any, arguments: Sequence[object], sql: str) -> LaunchResult:
+async def _launchable(connection: Connection, campaign_id: int, tenant_id: int) -> Any:
+    campaign = await _locked(connection, campaign_id, tenant_id)
     current = CampaignState(campaign["state"])
     require_transition(current, CampaignState.SENDING)
     if current not in LAUNCHABLE:  # paused → sending is a resume, completed → sending a reopening
         raise IllegalTransition(current, CampaignState.SENDING)
-    row = await connection.fetchrow(sql, campaign["id"], campaign["tenant_id"], *arguments)
-    if row is None or row["audience"] == 0:
+    return campaign
+
+
+async def _started(connection: Connection, campaign: Any, page: Page, traceparent: str) -> Page:
+    if page.people == 0:
         raise EmptyAudience
-    return LaunchResult(row["audience"], row["suppressed"])
-
-
-async def _started(connection: Connection, campaign: Any, filled: LaunchResult, traceparent: str) -> LaunchResult:
     launched_at = await connection.fetchval(
         "UPDATE campaigns SET state = 'sending', state_reason = '', launched_at = now(), updated_at = now(), "
-        "audience = $2, traceparent = $3 WHERE id = $1 RETURNING launched_at",
+        "audience = $2, filled_through_id = $3, filling = NOT $4, traceparent = $5 "
+        "WHERE id = $1 RETURNING launched_at",
         campaign["id"],
-        filled.audience,
+        page.people,
+        page.through_contact_id,
+        page.last,
         traceparent,
     )
-    if filled.suppressed:
-        await counters.add(connection, campaign["id"], {"suppressed": filled.suppressed})
+    if page.suppressed:
+        await counters.add(connection, campaign["id"], {"suppressed": page.suppressed})
     target = FeedTarget(campaign["id"], campaign["tenant_id"], campaign["class"], traceparent, launched_at)
     first = RenderBelt.FIRST if campaign["class"] == MessageClass.BULK else RenderBelt.TRANSACTIONAL
-    await feed_first(connection, target, 0, FIRST_FEED_ROWS, first)
-    return filled
+    await feed_first(connection, target, 0, FIRST_PAGE_ROWS, first)
+    return page

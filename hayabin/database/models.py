@@ -384,7 +384,9 @@ campaigns = Table(
     _now("updated_at"),
     _at("launched_at"),
     _at("completed_at"),
-    Column("audience", BigInteger, nullable=False, server_default="0"),
+    Column("audience", BigInteger, nullable=False, server_default="0"),  # in the ledger so far
+    Column("filled_through_id", BigInteger, nullable=False, server_default="0"),  # cursor over the list's contacts
+    Column("filling", Boolean, nullable=False, server_default=text("false")),  # some of the audience is still to come
     Column("fed_through_id", BigInteger, nullable=False, server_default="0"),  # feeder's cursor over first attempts
     Column("traceparent", Text, nullable=False, server_default=""),  # W3C trace context of the launch request
     _one_of("state", CampaignState),
@@ -393,6 +395,7 @@ campaigns = Table(
     CheckConstraint("kind IN ('campaign', 'test')", name="kind"),
     Index("ix_campaigns_tenant_id_id", "tenant_id", "id"),
     Index("ix_campaigns_running", "id", postgresql_where=text("state IN ('scheduled', 'sending')")),
+    Index("ix_campaigns_filling", "id", postgresql_where=text("filling")),
 )
 
 recipients = Table(  # the snapshot: immutable, one row for each ledger row, same id

@@ -14,7 +14,7 @@ class CampaignState(StrEnum):
 
     DRAFT = "draft"  # being edited; no recipients yet
     SCHEDULED = "scheduled"  # launches by itself at schedule_at
-    SENDING = "sending"  # the audience is in the ledger; rows are due
+    SENDING = "sending"  # the audience is in the ledger, or enters it page by page; rows are due
     PAUSED = "paused"  # no new SMTP transaction begins; resume goes on with the rest
     COMPLETED = "completed"  # no row is open any more; sending again where what was unknown is due again
     CANCELLED = "cancelled"  # stopped for good; what was due became cancelled

@@ -44,8 +44,13 @@ FROM installation i"""
 
 # By the folded counters: what waits to be folded is a second's work, and this is no ledger.
 _WAITING_SQL = """
-SELECT c.tenant_id, sum(greatest(c.audience - done.n, 0))::bigint AS waiting FROM campaigns c CROSS JOIN LATERAL (
+SELECT c.tenant_id, sum(greatest(c.audience + to_come.n - done.n, 0))::bigint AS waiting FROM campaigns c
+CROSS JOIN LATERAL (
     SELECT COALESCE(sum(k.n), 0) AS n FROM counters k WHERE k.campaign_id = c.id AND k.name = ANY($1)) done
+CROSS JOIN LATERAL (
+    SELECT count(*) AS n FROM list_members lm
+    WHERE c.filling AND lm.list_id = c.list_id AND lm.contact_id > c.filled_through_id
+      AND lm.state = 'subscribed') to_come
 WHERE c.state = 'sending' GROUP BY c.tenant_id"""
 
 _HELD: Final[Mapping[str, str]] = {

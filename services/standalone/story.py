@@ -126,7 +126,14 @@ async def create_campaign(rest: Rest, name: str, version_id: int, list_id: int, 
 
 async def follow(rest: Rest, screen: Screen, campaign_id: int) -> Stats:
     """Show the campaign's progress until it is completed; returns the stats."""
-    stats: Stats = await rest.get(f"/v1/campaigns/{campaign_id}/stats")
+    stats: Stats = {"filling": True}
+
+    async def filled() -> bool:
+        nonlocal stats
+        stats = await rest.get(f"/v1/campaigns/{campaign_id}/stats")
+        return not stats["filling"]
+
+    await wait_until("the audience", filled)
     with screen.bar("sending", stats["audience"]) as bar:
 
         async def completed() -> bool:

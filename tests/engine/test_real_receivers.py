@@ -16,13 +16,12 @@ from hayabin.broker.topology import DISPATCH, pool_queues
 from hayabin.contracts.codec import encode
 from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
 from hayabin.database.engine import Pool, open_pool
-from hayabin.database.launch import launch
 from hayabin.domain.lane import lane_of
 from tests.support.dns_zone import DnsZone
 from tests.support.receivers.maildir import content_digest
 from tests.support.receivers.receiver import Receiver
 from tests.support.receivers.running import SERVERS, running_receivers
-from tests.support.seed import seed_campaign
+from tests.support.seed import launch_whole, seed_campaign
 from tests.support.system import System, running_system
 from tests.support.waiting import eventually
 
@@ -115,7 +114,7 @@ async def launched(pool: Pool, domains: list[str], mails: int) -> tuple[int, lis
     people = [f"{local_part}@{domain}" for local_part in numbered for domain in domains]
     async with pool.acquire() as connection, connection.transaction():
         seeded = await seed_campaign(connection, people)  # type: ignore[arg-type]
-        await launch(connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
+        await launch_whole(connection, seeded)
     rows = await pool.fetch("SELECT id, wire FROM messages JOIN recipients ON message_id = id ORDER BY id")
     return seeded.campaign_id, [Row(row["id"], row["wire"], mail_content(row["id"], row["wire"])) for row in rows]
 

@@ -20,12 +20,11 @@ from hayabin.broker.topology import DISPATCH, pool_queues
 from hayabin.contracts.codec import encode
 from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
 from hayabin.database.engine import Pool, open_pool
-from hayabin.database.launch import launch
 from hayabin.domain.lane import MessageClass, lane_of
 from tests.support.dns_zone import DnsZone, Zone
 from tests.support.mx_session import Listener
 from tests.support.scripted_mx import ScriptedMx
-from tests.support.seed import Seeded, seed_campaign
+from tests.support.seed import Seeded, launch_whole, seed_campaign
 from tests.support.system import Service, System, running_system
 from tests.support.waiting import eventually
 
@@ -67,7 +66,7 @@ class EngineWorld:
                 message_class=message_class,
                 pool=self.variables["pool"],
             )
-            await launch(connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
+            await launch_whole(connection, seeded)
         self.campaigns.append(seeded)
         return seeded.campaign_id
 

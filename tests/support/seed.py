@@ -9,6 +9,10 @@ from typing import Any
 
 import asyncpg
 
+from hayabin.database.audience import fill_page
+from hayabin.database.engine import Connection
+from hayabin.database.launch import launch
+
 COMPILED = {
     "kind": "html",
     "subject": "Hello {{ name }}",
@@ -81,3 +85,11 @@ async def seed_campaign(
         pool,
     )
     return Seeded(tenant_id, list_id, domain_id, version_id, campaign_id)
+
+
+async def launch_whole(connection: Connection, seeded: Seeded) -> None:
+    """Launch, and do what the scheduler would: the whole audience is in the ledger then."""
+    async with connection.transaction():
+        await launch(connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
+    while await fill_page(connection):
+        pass

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body
 from pydantic import Field
 
 from hayabin.database import launch as launching
+from hayabin.database.audience import Person
 from hayabin.database.engine import Connection
 from hayabin.domain.campaign import LAUNCHABLE, CampaignState, IllegalTransition
 from hayabin.telemetry.tracing import current_traceparent
@@ -52,7 +53,11 @@ async def _require_future(db: Connection, moment: datetime | None, pointer: str)
 async def launch(
     db: Db, who: SendCampaigns, campaign_id: Id, form: Annotated[LaunchForm | None, Body()] = None
 ) -> dict[str, Any]:
-    """Launch now: the audience is in the ledger when this answers."""
+    """Launch now. The first 1,000 of the audience are in the ledger when this answers, the others follow at once.
+
+    While `filling` is true, `audience` is what has come in so far. Who is subscribed now is in the audience; who leaves
+    the list before their turn is counted as `suppressed`.
+    """
     campaign = await rows.require_campaign(db, who, campaign_id)
     if campaign["state"] not in LAUNCHABLE:  # a completed one may be sending again, but never be launched again
         raise IllegalTransition(CampaignState(campaign["state"]), CampaignState.SENDING)
@@ -136,7 +141,7 @@ async def test(db: Db, who: SendCampaigns, campaign_id: Id, form: TestForm) -> d
     people = {}
     for number, text in enumerate(form.to):
         address = address_of(text, f"#/to/{number}")
-        people[address.key] = launching.Person(
+        people[address.key] = Person(
             address.given, address.wire, address.key, name if isinstance(name, str) else "", form.variables
         )
     test_id = await db.fetchval(rows.COPY_FOR_TEST_SQL, campaign_id, who.tenant_id)

@@ -28,6 +28,8 @@ async def audience(db: Db, who: ReadCampaigns, campaign_id: Id) -> dict[str, int
 async def stats(db: Db, who: ReadCampaigns, campaign_id: Id) -> dict[str, Any]:
     """What happened so far, from counters kept with every change; the equation is part of the answer:
     accepted + failed + suppressed + cancelled + expired + unknown + due = audience.
+
+    While `filling` is true, more of the audience is to come, and `audience` grows.
     """  # noqa: D205 - the reference shows all of it
     campaign = await rows.require_campaign(db, who, campaign_id)
     counted = await read_counters(db, campaign_id)
@@ -36,6 +38,7 @@ async def stats(db: Db, who: ReadCampaigns, campaign_id: Id) -> dict[str, Any]:
         "campaign_id": campaign_id,
         "state": campaign["state"],
         "audience": campaign["audience"],
+        "filling": campaign["filling"],
         "accepted": states["accepted"] + states["complained"],
         "failed": states["bounced"] + states["failed"],
         "suppressed": states["suppressed"],

@@ -13,7 +13,7 @@ from services.api.problems import Problem, not_found
 COLUMNS = (
     'id, name, class AS "class", kind, state, state_reason, template_version_id, list_id, domain_id, from_name, '
     "from_address, reply_to, pool, merge_policy, schedule_at, send_by, created_at, updated_at, launched_at, "
-    "completed_at, audience"
+    "completed_at, audience, filling"
 )
 CONTENT = (
     "name", "class", "template_version_id", "list_id", "domain_id", "from_name", "from_address", "reply_to", "pool",

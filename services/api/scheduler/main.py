@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from hayabin.broker import Broker, Outgoing, connect
-from hayabin.database import outbox
+from hayabin.database import audience, outbox
 from hayabin.database.engine import AWAY, Database
 from hayabin.database.instances import DEAD_AFTER_S
 from hayabin.domain.campaign import RenderBelt
@@ -103,6 +103,7 @@ def duties(database: Database, broker: Broker, settings: SchedulerSettings, inst
         Duty("relay", lambda: relay_outbox(database, broker), 0.05),
         # beside the other, so that it does not wait for the confirms of bulk chunks
         Duty("relay_urgent", lambda: relay_outbox(database, broker, RenderBelt.TRANSACTIONAL), 0.02),
+        Duty("fill", lambda: audience.fill_next(pool), 0.2),
         Duty("feed", _quietly(feeder.turn), 0.1),
         Duty("tidy_belt", _quietly(lambda: tidy_belt(database, pulse, policies)), 2.0),
         Duty("lost_claims", lambda: mourn(database, pulse, policies), 2.0),

@@ -2,8 +2,9 @@
 
 Promises: claims of processes that are gone become ``unknown``; what is unknown, for whatever cause, is sent again once
 where the policy of its class says so, and held otherwise; what fell off the belt is fed again; a campaign completes
-when no row is open and none waits to be sent again by policy, never before, and goes on when a late outcome opens a
-row; rows of a cancelled campaign become ``cancelled``. Each step is idempotent and may run in several replicas.
+when its whole audience is in the ledger, no row is open and none waits to be sent again by policy, never before, and
+goes on when a late outcome opens a row; rows of a cancelled campaign become ``cancelled``. Each step is idempotent and
+may run in several replicas.
 Fails: database errors come out; the next turn begins anew.
 """
 
@@ -46,11 +47,13 @@ _FINAL_SUM = """(
         SELECT n FROM counters k WHERE k.campaign_id = c.id AND k.name = ANY($1)
         UNION ALL SELECT n FROM counter_deltas d WHERE d.campaign_id = c.id AND d.name = ANY($1)) both_parts)"""
 
-_SETTLED_SQL = f"SELECT c.id, c.class FROM campaigns c WHERE c.state = 'sending' AND c.audience <= {_FINAL_SUM}"  # noqa: S608
+_SETTLED_SQL = f"""
+SELECT c.id, c.class FROM campaigns c
+WHERE c.state = 'sending' AND NOT c.filling AND c.audience <= {_FINAL_SUM}"""  # noqa: S608 - constants of ours
 
 _COMPLETE_SQL = """
 UPDATE campaigns c SET state = 'completed', state_reason = '', completed_at = now(), updated_at = now()
-WHERE c.id = $1 AND c.state = 'sending' AND NOT EXISTS (
+WHERE c.id = $1 AND c.state = 'sending' AND NOT c.filling AND NOT EXISTS (
     SELECT 1 FROM messages m WHERE m.campaign_id = c.id AND m.state IN ('due', 'claimed', 'deferred'))
 RETURNING c.id"""
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from hayabin.broker import Outgoing, connect
 from hayabin.broker.topology import RENDER
 from hayabin.crash_points import CrashPoint
+from hayabin.database.audience import FIRST_PAGE_ROWS
 from hayabin.domain.token import UnsubscribeClaim
 from tests.chaos.fleet import Replica
 from tests.chaos.judge import Allowed, Launch
@@ -23,8 +24,8 @@ from tests.chaos.world import GREY, NOBODY, ChaosWorld
 from tests.support.system import Service
 
 SERVICE = {
-    "api": "api", "schedule": "scheduler", "feed": "scheduler", "relay": "scheduler", "reconcile": "scheduler",
-    "render": "renderer", "dispatch": "dispatcher", "gate": "dispatcher", "smtp": "dispatcher",
+    "api": "api", "schedule": "scheduler", "fill": "scheduler", "feed": "scheduler", "relay": "scheduler",
+    "reconcile": "scheduler", "render": "renderer", "dispatch": "dispatcher", "gate": "dispatcher", "smtp": "dispatcher",
     "outcome": "dispatcher", "park": "renderer", "track": "tracker", "unsubscribe": "tracker", "bounce": "bounce",
     "refusals": "bounce",
 }  # fmt: skip
@@ -96,9 +97,10 @@ async def _drive(world: ChaosWorld, scale: Scale, points: AbstractSet[CrashPoint
     What was in flight is that of the dispatcher which is killed for the reconciler's sake.
     """
     in_flight = 0
+    people = max(scale.small, FIRST_PAGE_ROWS + 200) if CrashPoint.FILL_BEFORE_COMMIT in points else scale.small
     end_s = clock_s() + DEATH_WITHIN_S
     while clock_s() < end_s and not (traffic.dying.done() and (traffic.acts.opened or traffic.acts.returned)):
-        campaign = await world.launch(scale.small, domains=MIXED)
+        campaign = await world.launch(people, domains=MIXED)
         traffic.campaigns.extend([campaign, *await _provoke(world, points, campaign)])
         if CrashPoint.RECONCILE_BEFORE_COMMIT in points and not in_flight:
             in_flight = await _lose_claims(world, {replica.name for _, replica in traffic.armed})

@@ -47,6 +47,7 @@ class LedgerTraffic(RuleBasedStateMachine):
         super().__init__()
         self.oracle = Oracle()
         self.seeded: list[Seeded] = []
+        self.launched: dict[int, int] = {}  # campaign → who was subscribed then
         self.moves = 1  # that a row may have made in the last step
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:

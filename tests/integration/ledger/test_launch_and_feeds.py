@@ -94,8 +94,8 @@ async def test_launch_counts_who_is_suppressed_already(pool: Pool, seeded: Seede
         seeded.tenant_id,
     )
     async with pool.acquire() as connection, connection.transaction():
-        result = await launch(connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
-    assert (result.audience, result.suppressed) == (10, 1)
+        page = await launch(connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
+    assert (page.people, page.suppressed, page.last) == (10, 1, True)
     (chunk,) = await chunks(pool)
     assert len(chunk.message_ids) == 9
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule, run_state_machine_as_test
 
-from hayabin.database import counters, launch, ledger, unknown
+from hayabin.database import audience, counters, launch, ledger, unknown
 from hayabin.database.engine import open_pool
 from hayabin.domain.campaign import CampaignState, IllegalTransition
 from hayabin.domain.message import OPEN, MessageState
@@ -23,7 +23,7 @@ from tests.support.seed import seed_campaign
 
 S = MessageState
 PEOPLE = 4
-FIRST_FEED_ROWS = 2
+FIRST_PAGE_ROWS = 2
 
 _owner = st.sampled_from(OWNERS)
 _place = st.integers(0, 31)
@@ -36,6 +36,8 @@ STEPS: dict[str, tuple[int, tuple[Any, ...]]] = {
     # how often, and with what
     "launch": (1, (_campaign,)),
     "control": (2, (_campaign, _control)),
+    "fill": (3, ()),
+    "leave": (1, (_place,)),
     "feed_first": (3, (_campaign, st.integers(1, 3))),
     "feed_retries": (2, (st.sampled_from(CLASSES), st.integers(1, 4))),
     "feed_what_is_due": (5, ()),
@@ -88,10 +90,13 @@ class LedgerMachine(LedgerTraffic):
     def launch(self, n: int) -> None:
         """Launched a second time it is refused."""
         one = self.seeded[n]
+        sql = "SELECT count(*) FROM list_members WHERE list_id = $1 AND state = 'subscribed'"
+        people = self.run(self.pool.fetchval(sql, one.list_id))
         try:
             self.in_transaction(launch.launch, one.campaign_id, tenant_id=one.tenant_id)
         except (IllegalTransition, launch.EmptyAudience):
             return
+        self.launched[one.campaign_id] = people
         self.listen()
 
     def control(self, n: int, to: CampaignState) -> None:
@@ -110,6 +115,10 @@ class LedgerMachine(LedgerTraffic):
         getattr(self, name)(*arguments)
 
     # --- the scheduler
+
+    def fill(self) -> None:
+        """The next page of an audience."""
+        self.run(audience.fill_next(self.pool))
 
     def expire_lost_claims(self) -> None:
         """The claims of who is silent."""
@@ -143,7 +152,15 @@ class LedgerMachine(LedgerTraffic):
         """Some of the deltas."""
         self.in_transaction(counters.fold, limit=limit)
 
-    # --- reports, operators
+    # --- people, reports, operators
+
+    def leave(self, place: int) -> None:
+        """Somebody leaves a list; who was in it at a launch stays in the audience."""
+        sql = "SELECT list_id, contact_id FROM list_members WHERE state = 'subscribed' ORDER BY list_id, contact_id"
+        members = self.run(self.pool.fetch(sql))
+        if members:
+            sql = "UPDATE list_members SET state = 'unsubscribed', updated_at = now() WHERE list_id = $1 AND contact_id = $2"
+            self.run(self.pool.execute(sql, *members[place % len(members)].values()))
 
     def report(self, place: int, to: MessageState) -> None:
         """A DSN, a complaint, an open; the services that get them let rows alone that are claimed."""
@@ -185,10 +202,17 @@ class LedgerMachine(LedgerTraffic):
             self.work()
         left = [row for row in self.oracle.rows.values() if row.state in OPEN]
         assert not left, f"lost: nothing settles {left}"
+        for campaign_id, people in self.launched.items():
+            state = self.run(self.pool.fetchval("SELECT state FROM campaigns WHERE id = $1", campaign_id))
+            rows = [row for row in self.oracle.rows.values() if row.campaign_id == campaign_id]
+            assert len(rows) == people or state == CampaignState.CANCELLED, f"audience of {people}: {rows}"
+            assert len({row.address_key for row in rows}) == len(rows), f"twice in the audience: {rows}"
 
     def work(self) -> None:
         """One round of all that the system does by itself, by a dispatcher to which every mail is accepted."""
         self.time_passes(True, True)
+        while self.run(audience.fill_next(self.pool)):
+            pass
         self.expire_lost_claims()
         self.the_ledger_keeps_its_promises()
         self.tidy_belt()
@@ -212,7 +236,9 @@ def test_ledger_under_any_order_of_events_loses_nobody_and_grants_no_attempt_twi
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Random runs on PostgreSQL; a failing one prints its steps, and the blob that runs it again."""
-    monkeypatch.setattr(launch, "FIRST_FEED_ROWS", FIRST_FEED_ROWS)
+    monkeypatch.setattr(launch, "FIRST_PAGE_ROWS", FIRST_PAGE_ROWS)
+    monkeypatch.setattr(audience, "FIRST_PAGE_ROWS", FIRST_PAGE_ROWS)
+    monkeypatch.setattr(audience, "PAGE_ROWS", 1)
     with asyncio.Runner() as runner:
         LedgerMachine.loop = runner.get_loop()
         LedgerMachine.pool = runner.run(open_pool(database_url, name="test", size=4))

@@ -11,13 +11,13 @@ from hayabin.broker.topology import dispatch_queue, pool_queues, render_queue
 from hayabin.contracts.codec import decode
 from hayabin.contracts.render_pb2 import RenderChunk
 from hayabin.database import outbox
+from hayabin.database.audience import FIRST_PAGE_ROWS
 from hayabin.database.engine import Pool, open_pool
 from hayabin.database.feeds import CHUNK_ROWS
-from hayabin.database.launch import FIRST_FEED_ROWS, launch
 from hayabin.domain.campaign import MessageClass
 from services.api.scheduler.belt_depths import BeltDepths
 from services.api.scheduler.feeder import LEAST_ON_BELT, BeltTempo, Feeder
-from tests.support.seed import Seeded, seed_campaign
+from tests.support.seed import Seeded, launch_whole, seed_campaign
 from tests.support.waiting import eventually
 
 HIGH_WATER = 2000
@@ -48,7 +48,7 @@ async def start(pool: Pool, slug: str, people: int, message_class: str = "bulk")
             slug=slug,
             message_class=message_class,
         )
-        await launch(connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
+        await launch_whole(connection, seeded)
     return seeded
 
 
@@ -81,7 +81,7 @@ async def test_feeder_stops_at_the_high_water_mark(pool: Pool, broker: Broker) -
     for _ in range(10):
         await feeder.turn()
         await relay(pool, broker)
-    fed = (await fed_rows(pool))[seeded.campaign_id] - FIRST_FEED_ROWS
+    fed = (await fed_rows(pool))[seeded.campaign_id] - FIRST_PAGE_ROWS
     assert HIGH_WATER - CHUNK_ROWS < fed <= HIGH_WATER + CHUNK_ROWS
     assert sum((await broker.depth([render_queue("bulk")])).values()) <= HIGH_WATER // CHUNK_ROWS + 1
 
@@ -134,7 +134,7 @@ async def test_feeder_gives_each_campaign_its_share(pool: Pool, broker: Broker) 
     await feeder.turn()
     fed = await fed_rows(pool)
     assert fed[small.campaign_id] == 1500
-    assert fed[large.campaign_id] > FIRST_FEED_ROWS
+    assert fed[large.campaign_id] > FIRST_PAGE_ROWS
 
 
 async def test_feeder_transactional_is_fed_while_bulk_is_at_its_mark(pool: Pool, broker: Broker) -> None:
@@ -229,7 +229,7 @@ async def test_feeder_writes_the_depths_that_it_sees(pool: Pool, broker: Broker)
     await relay(pool, broker)
     await feeder.turn()
     after = {row["queue"]: row["ready"] for row in await pool.fetch("SELECT queue, ready FROM belt_depths")}
-    assert after == {**depths, render_queue("bulk"): (3000 - FIRST_FEED_ROWS) // CHUNK_ROWS}
+    assert after == {**depths, render_queue("bulk"): (3000 - FIRST_PAGE_ROWS) // CHUNK_ROWS}
     seen = "SELECT count(*) FROM belt_depths WHERE seen_at > $1"
     newest = await pool.fetchval("SELECT max(seen_at) FROM belt_depths")
     await feeder.turn()
