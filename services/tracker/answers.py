@@ -5,9 +5,12 @@ shown in a frame; a page runs nothing and loads nothing, its style is allowed by
 """
 
 import base64
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 PIXEL: Final = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
 """A transparent GIF of one pixel, 43 bytes."""
@@ -28,14 +31,40 @@ _PAGE_HEADERS: Final = {
 }
 
 
-def pixel(status: int) -> Response:
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An answer in the server's own words, made once and said to every request."""
+
+    start: Mapping[str, Any]
+    body: Mapping[str, Any]
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        await send(self.start)  # type: ignore[arg-type] # read only
+        await send(self.body)  # type: ignore[arg-type]
+
+
+def _ready(made: Response) -> Ready:
+    start = {"type": "http.response.start", "status": made.status_code, "headers": made.raw_headers}
+    return Ready(start, {"type": "http.response.body", "body": made.body})
+
+
+_PIXELS: Final = {status: _ready(Response(PIXEL, status, _HEADERS, "image/gif")) for status in (200, 404)}
+
+
+def pixel(status: int) -> Ready:
     """The pixel; a wrong token gets it too, so that a broken image is never seen."""
-    return Response(PIXEL, status, _HEADERS, "image/gif")
+    return _PIXELS[status]
 
 
-def redirect(location: str) -> Response:
+def redirect(location: str) -> Ready:
     """A redirect to ``location``, which must be safe in a header field."""
-    return Response(b"", 302, {**_HEADERS, "Location": location})
+    return _ready(Response(b"", 302, {**_HEADERS, "Location": location}))
+
+
+def not_allowed() -> Response:
+    """For any method but GET and HEAD."""
+    return Response("Method Not Allowed", 405, {**_HEADERS, "Allow": "GET, HEAD"}, "text/plain")
 
 
 def text(status: int, body: str) -> Response:

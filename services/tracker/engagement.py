@@ -6,33 +6,33 @@ of the link or one that we signed. HEAD, and a browser that fetches ahead of the
 Fails: 404 for what is not ours; 503 where the destination has to be looked up and Postgres is away.
 """
 
-import asyncio
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import ASGIApp, Scope
 
 from hayabin.contracts.event_pb2 import (
     ENGAGEMENT_KIND_CLICK,
     ENGAGEMENT_KIND_OPEN,
-    EngagementEvent,
     EngagementKind,
     Event,
 )
 from hayabin.database.engine import AWAY
 from hayabin.domain.token import TokenInvalid, TokenRing
 from hayabin.telemetry.logging import get_logger
-from services.tracker.answers import pixel, redirect
-from services.tracker.destination import dynamic_destination, to_location
+from services.tracker.answers import Ready, pixel, redirect
+from services.tracker.destination import dynamic_destination
 from services.tracker.handoff import EventBelt
 from services.tracker.links import Links
 from services.tracker.rendering import Pages
 
 USER_AGENT_MAX_CHARS: Final = 200
 _LINK_MAX_DIGITS: Final = 5
+_PURPOSES: Final = frozenset({b"purpose", b"sec-purpose"})
 _KINDS: Final[dict[EngagementKind, str]] = {ENGAGEMENT_KIND_OPEN: "open", ENGAGEMENT_KIND_CLICK: "click"}
 
 
@@ -44,54 +44,69 @@ class Engagement:
     belt: EventBelt
     links: Links
     pages: Pages
-    database_within_s: float
 
-    async def open(self, request: Request) -> Response:
+    async def open(self, scope: Scope, token: str) -> ASGIApp:
         """The open pixel."""
         try:
-            message_id = self.ring.read_tracking(request.path_params["token"])
+            message_id = self.ring.read_tracking(token)
         except TokenInvalid:
             return pixel(404)
-        if _is_meant(request):
-            await self._record(request, ENGAGEMENT_KIND_OPEN, message_id)
+        asker = _asker(scope)
+        if asker.is_meant:
+            await self._record(asker, ENGAGEMENT_KIND_OPEN, message_id)
         return pixel(200)
 
-    async def click(self, request: Request) -> Response:
+    async def click(self, scope: Scope, token: str, number: str) -> ASGIApp:
         """A tracked link."""
-        number = request.path_params["link"]
         try:
-            message_id = self.ring.read_tracking(request.path_params["token"])
+            message_id = self.ring.read_tracking(token)
         except TokenInvalid:
-            return self.pages.notice(request, 404, "bad_link")
+            return self.pages.notice(Request(scope), 404, "bad_link")
         if not (number.isascii() and number.isdigit() and len(number) <= _LINK_MAX_DIGITS):
-            return self.pages.notice(request, 404, "bad_link")
+            return self.pages.notice(Request(scope), 404, "bad_link")
+        link = int(number)
         try:
-            location = await self._location(request, message_id, int(number))
+            answer = await self._destination(scope, message_id, link)
         except AWAY as error:
             get_logger().warning("destination_unknown", message_id=message_id, error=repr(error))
-            return self.pages.notice(request, 503, "away")
-        if location is None:
-            return self.pages.notice(request, 404, "bad_link")
-        if _is_meant(request):
-            await self._record(request, ENGAGEMENT_KIND_CLICK, message_id, int(number))
-        return redirect(location)
+            return self.pages.notice(Request(scope), 503, "away")
+        if answer is None:
+            return self.pages.notice(Request(scope), 404, "bad_link")
+        asker = _asker(scope)
+        if asker.is_meant:
+            await self._record(asker, ENGAGEMENT_KIND_CLICK, message_id, link)
+        return answer
 
-    async def _location(self, request: Request, message_id: int, link: int) -> str | None:
-        signed = request.query_params
-        if "u" in signed or "m" in signed:
-            return dynamic_destination(self.ring, message_id, link, signed.get("u", ""), signed.get("m", ""))
-        async with asyncio.timeout(self.database_within_s):
-            url = await self.links.url(message_id, link)
-        return None if url is None else to_location(url)
+    async def _destination(self, scope: Scope, message_id: int, link: int) -> Ready | None:
+        if scope["query_string"]:
+            signed = QueryParams(scope["query_string"])
+            if "u" in signed or "m" in signed:
+                url = dynamic_destination(self.ring, message_id, link, signed.get("u", ""), signed.get("m", ""))
+                return None if url is None else redirect(url)
+        answers = self.links.kept(message_id)
+        if answers is None:
+            answers = await self.links.look_up(message_id)
+        return answers[link] if link < len(answers) else None
 
-    async def _record(self, request: Request, kind: EngagementKind, message_id: int, link: int = 0) -> None:
-        user_agent = request.headers.get("user-agent", "")[:USER_AGENT_MAX_CHARS]
-        fact = EngagementEvent(message_id=message_id, kind=kind, link=link, user_agent=user_agent)
-        event = Event(event_id=secrets.token_bytes(16), occurred_ms=int(time.time() * 1000), engagement=fact)
+    async def _record(self, asker: "_Asker", kind: EngagementKind, message_id: int, link: int = 0) -> None:
+        event = Event(event_id=secrets.token_bytes(16), occurred_ms=int(time.time() * 1000))
+        fact = event.engagement  # filled in place: a message that is given to another is copied
+        fact.message_id, fact.kind, fact.link, fact.user_agent = message_id, kind, link, asker.user_agent
         await self.belt.hand_over(event, _KINDS[kind])
 
 
-def _is_meant(request: Request) -> bool:
-    """Whether a person (or a machine in their place) asks for it, rather than a browser that looks ahead."""
-    ahead = request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
-    return request.method == "GET" and "prefetch" not in ahead.lower()
+class _Asker(NamedTuple):
+    """Who asks: their browser, and whether a person (or a machine in their place) does, rather than a look ahead."""
+
+    user_agent: str
+    is_meant: bool
+
+
+def _asker(scope: Scope) -> _Asker:
+    user_agent, is_meant = b"", scope["method"] == "GET"
+    for name, value in scope["headers"]:
+        if name == b"user-agent" and not user_agent:
+            user_agent = value
+        elif name in _PURPOSES and b"prefetch" in value.lower():
+            is_meant = False
+    return _Asker(user_agent.decode("latin-1")[:USER_AGENT_MAX_CHARS], is_meant)

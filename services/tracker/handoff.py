@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hayabin.broker import Broker, Outgoing
 from hayabin.broker.topology import EVENTS, EVENTS_ENGAGEMENT
@@ -44,7 +44,8 @@ class _Waiting:
     event: Event
     kind: str
     until_s: float
-    confirmed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    answer_by_s: float
+    told: asyncio.Future[bool]  # whether the belt had it in time for the answer
 
 
 class EventBelt:
@@ -55,6 +56,8 @@ class EventBelt:
         self._broker = broker
         self._limits = limits
         self._waiting: deque[_Waiting] = deque()
+        self._answers: deque[_Waiting] = deque()  # in the order of their time; a timer for each would cost more
+        self._answer_timer: asyncio.TimerHandle | None = None
         self._arrived = asyncio.Event()
         self._filled = asyncio.Event()
         self._slots = asyncio.Semaphore(limits.batches_under_way)
@@ -71,18 +74,30 @@ class EventBelt:
 
     async def hand_over(self, event: Event, kind: str) -> bool:
         """Put an event on the belt; true when it is there, false when the answer has to go without that."""
-        now_s = asyncio.get_running_loop().time()
-        waiting = _Waiting(event, kind, now_s + self._limits.keep_s)
-        if self._closed or self.unconfirmed() >= self._limits.max_waiting:
+        loop, limits = asyncio.get_running_loop(), self._limits
+        now_s = loop.time()
+        waiting = _Waiting(event, kind, now_s + limits.keep_s, now_s + limits.answer_within_s, loop.create_future())
+        if self._closed or self.unconfirmed() >= limits.max_waiting:
             _lose([waiting], "stopping" if self._closed else "full")
             return False
         self._waiting.append(waiting)
         self._empty.clear()
         self._arrived.set()
-        if len(self._waiting) >= self._limits.max_events:
+        if len(self._waiting) >= limits.max_events:
             self._filled.set()
-        done, _ = await asyncio.wait((waiting.confirmed,), timeout=self._limits.answer_within_s)
-        return bool(done)
+        self._answers.append(waiting)
+        if self._answer_timer is None:
+            self._answer_timer = loop.call_at(waiting.answer_by_s, self._answer_late)
+        return await waiting.told
+
+    def _answer_late(self) -> None:
+        """Tell those whose time has come that their answer goes without the belt; forget those who know."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        while self._answers and (self._answers[0].told.done() or self._answers[0].answer_by_s <= now_s):
+            _tell(self._answers.popleft(), confirmed=False)
+        first = self._answers[0].answer_by_s if self._answers else None
+        self._answer_timer = None if first is None else loop.call_at(first, self._answer_late)
 
     async def run(self) -> None:
         """Publish until cancelled, or until the end of ``flush``."""
@@ -146,7 +161,7 @@ class EventBelt:
             return False
         reach(CrashPoint.TRACK_PUBLISHED)
         for waiting in batch:
-            waiting.confirmed.set_result(None)
+            _tell(waiting, confirmed=True)
         for kind, count in Counter(waiting.kind for waiting in batch).items():
             ENGAGEMENTS.labels(kind).inc(count)
         return True
@@ -157,6 +172,11 @@ class EventBelt:
         self._waiting.extendleft(waiting for waiting in reversed(batch) if waiting.until_s > now_s)
         if self._waiting:
             self._arrived.set()
+
+
+def _tell(waiting: _Waiting, *, confirmed: bool) -> None:
+    if not waiting.told.done():
+        waiting.told.set_result(confirmed)
 
 
 def _lose(given_up: Iterable[_Waiting], why: str) -> None:

@@ -7,8 +7,6 @@ belt (or counted as lost), every batch in hand is projected or back on the belt.
 import asyncio
 import contextlib
 
-from starlette.applications import Starlette
-
 from hayabin.broker import connect
 from hayabin.broker.topology import EVENTS_ENGAGEMENT, events_queue
 from hayabin.database.engine import Database, Pool
@@ -16,7 +14,7 @@ from hayabin.domain.token import TokenRing
 from hayabin.lifecycle import Process, run, serve_http
 from hayabin.settings import token_ring
 from hayabin.telemetry.logging import get_logger
-from services.tracker.app import make_app
+from services.tracker.app import Front, make_app
 from services.tracker.engagement import Engagement
 from services.tracker.handoff import EventBelt, HandOffLimits
 from services.tracker.links import Links
@@ -66,12 +64,12 @@ async def _is_listening(host: str, port: int) -> bool:
     return True
 
 
-def build(settings: TrackerSettings, ring: TokenRing, pool: Pool, belt: EventBelt) -> Starlette:
+def build(settings: TrackerSettings, ring: TokenRing, pool: Pool, belt: EventBelt) -> Front:
     """Put the HTTP side together."""
     pages = Pages()
     within_s = settings.tracker_database_within_s
     return make_app(
-        Engagement(ring, belt, Links(pool), pages, within_s),
+        Engagement(ring, belt, Links(pool, within_s), pages),
         Unsubscribe(ring, pool, pages, within_s),
         pages,
         settings.path_prefix,

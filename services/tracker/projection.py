@@ -10,7 +10,7 @@ was changed then.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from hayabin.contracts.codec import decode
 from hayabin.contracts.event_pb2 import ENGAGEMENT_KIND_CLICK, ENGAGEMENT_KIND_OPEN, Event, EventBatch
@@ -57,8 +57,7 @@ SELECT (SELECT count(*) FROM fresh) AS fresh,
 _STILL_UNKNOWN_SQL = "SELECT id FROM messages WHERE id = ANY($1) AND state = 'unknown' ORDER BY id FOR UPDATE"
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """One open or click, with every value as its column wants it."""
 
     event_id: bytes
@@ -88,24 +87,20 @@ def read_facts(body: bytes) -> list[Fact]:
 
 
 def _fact(event: Event) -> Fact:
-    engagement = event.engagement
+    engagement, event_id = event.engagement, event.event_id
+    message_id, link, user_agent = engagement.message_id, engagement.link, engagement.user_agent[:DETAIL_MAX_CHARS]
     kind = _KINDS.get(engagement.kind)
-    if event.WhichOneof("fact") != "engagement" or kind is None:
+    if kind is None:  # of another fact, it is the kind that stands for none
         raise PoisonMessage("unexpected_fact", f"{event.WhichOneof('fact')} {engagement.kind}")
-    if len(event.event_id) != EVENT_ID_BYTES or engagement.message_id > _BIGINT_MAX or engagement.link > _LINK_MAX:
-        raise PoisonMessage("out_of_range", f"message {engagement.message_id} link {engagement.link}")
+    if len(event_id) != EVENT_ID_BYTES or message_id > _BIGINT_MAX or link > _LINK_MAX:
+        raise PoisonMessage("out_of_range", f"message {message_id} link {link}")
     try:
         occurred_at = datetime.fromtimestamp(event.occurred_ms / 1000, UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise PoisonMessage("out_of_range", f"occurred_ms {event.occurred_ms}") from error
-    return Fact(
-        event_id=event.event_id,
-        message_id=engagement.message_id,
-        kind=kind,
-        link=engagement.link if kind == "click" else None,
-        user_agent="".join(c for c in engagement.user_agent[:DETAIL_MAX_CHARS] if c.isprintable()),
-        occurred_at=occurred_at,
-    )
+    if not user_agent.isprintable():
+        user_agent = "".join(c for c in user_agent if c.isprintable())
+    return Fact(event_id, message_id, kind, link if kind == "click" else None, user_agent, occurred_at)
 
 
 async def project(connection: Connection, facts: Sequence[Fact]) -> Projected:

@@ -66,8 +66,8 @@ class Ledger:
         return {name: n for name, n in found.items() if n}
 
     async def events(self) -> list[tuple[int, str, int | None]]:
-        """Message, kind and link of each event."""
-        rows = await self.pool.fetch("SELECT message_id, kind, link FROM events ORDER BY message_id, kind, id")
+        """Message, kind and link of each event, in the order of their time; rows of one batch are written in any."""
+        rows = await self.pool.fetch("SELECT message_id, kind, link FROM events ORDER BY message_id, kind, occurred_at")
         return [(row["message_id"], row["kind"], row["link"]) for row in rows]
 
     async def suppressions(self) -> list[tuple[str, int, str, str]]:
