@@ -64,6 +64,23 @@ class RowCutter:
                 yield BrokenRow(self._row_line if self._row else self._line + 1, self._line + 1, "line_too_long")
                 self._forget()
 
+    def plain_lines(self, chunk: bytes) -> tuple[int, bytes] | None:
+        """The lines that this chunk completes, and the number of the first, where each is a row or empty.
+
+        None where one may be more or less than a row, for a quote or its length, or where the header has not come:
+        nothing was taken then, and ``feed`` takes the chunk.
+        """
+        if not self.delimiter or self._row or self._skipping or len(self._rest) + len(chunk) > MAX_ROW_BYTES:
+            return None
+        head, end, rest = chunk.rpartition(b"\n")
+        if not end or b'"' in chunk or b'"' in self._rest:
+            return None
+        first = self._line + 1
+        content = self._rest + head
+        self._rest = rest
+        self._line += content.count(b"\n") + 1
+        return first, content
+
     def finish(self) -> Iterator[Row | BrokenRow]:
         """What the end of the file completes."""
         if self._rest or self._skipping:

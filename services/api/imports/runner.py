@@ -2,7 +2,7 @@
 
 Promises: a job belongs to one worker at a time (a session lock on the job, so it is free the moment its worker's
 connection ends); a job whose worker died is begun anew by the next one with the same result; progress and heartbeat
-are written with each page; parsing happens in a thread, page by page.
+are written with each page; parsing happens in a thread, page by page, the next one while this one is written.
 Fails: a file that cannot be imported as a whole ends the job as ``failed`` with a sentence; when the database is away,
 full, or otherwise in trouble that passes (``AWAY``), that error comes out, the job stays as it is and is taken up
 again; any other failure is logged and ends the job as ``failed``.
@@ -19,8 +19,8 @@ from services.api.imports import staging
 from services.api.imports.csv_rows import Contact, CsvRows, FileRefused, RowError
 from services.api.imports.row_cutter import BOM
 
-SLICE_BYTES = 256 * 1024
-"""What is parsed at a time; bounds the rows in memory."""
+SLICE_BYTES = 512 * 1024
+"""What is parsed at a time; bounds the rows in memory: those of two such parts."""
 MAX_KEPT_ERRORS = 100_000
 _LOCKS = 0x68627901 << 32
 """Session locks of jobs are this number and the job's id."""
@@ -104,14 +104,12 @@ async def _run(job: _Job) -> None:
     await staging.begin(job.connection)
     encoding = await _encoding(job)
     await job.connection.execute("UPDATE import_jobs SET encoding = $2 WHERE id = $1", job.id, encoding)
-    await _stage(job, CsvRows("utf-8" if encoding.startswith("utf-8") else encoding))
-    await staging.order(job.connection)
-    last_key: str | None = ""
-    while last_key is not None:
+    reader = CsvRows("utf-8" if encoding.startswith("utf-8") else encoding)
+    await _stage(job, reader)
+    for page in await staging.order(job.connection):
         async with job.connection.transaction():
-            merged = await staging.merge_page(job.connection, job.target, last_key)
-            await job.connection.execute(_PROGRESS_SQL, job.id, 0, 0, merged.rows)
-        last_key = merged.last_key
+            rows = await staging.merge(job.connection, job.target, page, locales=reader.has_locales)
+            await job.connection.execute(_PROGRESS_SQL, job.id, 0, 0, rows)
     async with job.connection.transaction():
         await job.connection.execute(_COMPLETE_SQL, job.id)
         await job.connection.execute("DELETE FROM import_chunks WHERE job_id = $1", job.id)
@@ -119,9 +117,17 @@ async def _run(job: _Job) -> None:
 
 async def _stage(job: _Job, reader: CsvRows) -> None:
     kept = 0
-    async for part in _slices(job):
-        found = await asyncio.to_thread(reader.feed, part)
-        kept += await _keep(job, found, MAX_KEPT_ERRORS - kept)
+    ahead: asyncio.Task[list[Contact | RowError]] | None = None
+    try:
+        async for part in _slices(job):
+            found = [] if ahead is None else await ahead
+            ahead = asyncio.create_task(asyncio.to_thread(reader.feed, part))
+            kept += await _keep(job, found, MAX_KEPT_ERRORS - kept)
+        found = [] if ahead is None else await ahead
+    finally:
+        if ahead is not None:
+            ahead.cancel()
+    kept += await _keep(job, found, MAX_KEPT_ERRORS - kept)
     await _keep(job, await asyncio.to_thread(reader.finish), MAX_KEPT_ERRORS - kept)
 
 
@@ -157,6 +163,8 @@ async def _encoding(job: _Job) -> str:
 
 async def _keep(job: _Job, found: Sequence[Contact | RowError], room: int) -> int:
     """Stage contacts, write errors down (``room`` of them), say how far it is; returns the errors written."""
+    if not found:
+        return 0
     contacts = [item for item in found if isinstance(item, Contact)]
     errors = [item for item in found if isinstance(item, RowError)]
     some = errors[: max(room, 0)]

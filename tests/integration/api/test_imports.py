@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hayabin.database.engine import Database
+from services.api.imports import staging
 from services.api.imports.runner import run_next_import
 from services.api.routes.imports import formula_safe
 from tests.integration.api.rest import CSV, Client, done, import_csv, problem
@@ -58,6 +59,32 @@ async def test_import_over_what_is_there_keeps_what_it_does_not_say(client: Clie
         ("A@b.example", "unsubscribed"),
         ("c@d.example", "subscribed"),
     ]
+
+
+async def test_import_without_locales_keeps_those_that_are_known(client: Client, database: Database) -> None:
+    """A file without a column of locales changes none, and gives new contacts the usual one; no list is touched."""
+    form = {"email": "a@b.example", "name": "Ada", "locale": "en"}
+    one = await done(await client.post("/v1/contacts", json=form), 201)
+    job = await import_csv(client, database, b"email,name\nA@B.example,Ada L.\nc@d.example,C\nC@D.example,D\n")
+    assert (job["rows_read"], job["rows_imported"], job["rows_duplicate"]) == (3, 2, 1)
+    known = await done(await client.get(f"/v1/contacts/{one['id']}"), 200)
+    assert (known["email"], known["name"], known["locale"]) == ("A@B.example", "Ada L.", "en")
+    new = (await done(await client.get("/v1/contacts?email=c@d.example"), 200))["items"][0]
+    assert (new["email"], new["name"], new["locale"]) == ("C@D.example", "D", "ja")
+    assert await database.pool.fetchval("SELECT count(*) FROM list_members") == 0
+
+
+async def test_import_of_several_pages_has_every_address_once(client: Client, database: Database) -> None:
+    """The merge goes page by page of its sorted table, in parts of its file: none is left out at an edge."""
+    made = await done(await client.post("/v1/lists", json={"name": "l"}), 201)
+    rows = 30_000
+    content = "email,x\n" + "".join(f"u{n * 7919 % rows}@example.com,{'x' * 120}{n}\n" for n in range(rows))
+    job = await import_csv(client, database, content.encode(), made["id"])
+    assert (job["state"], job["rows_imported"], job["rows_duplicate"]) == ("completed", rows, 0)
+    size = rows * 150 / 8192
+    assert size > staging.MERGE_BLOCKS, "or this is one page"
+    assert await database.pool.fetchval("SELECT count(DISTINCT address_key) FROM contacts") == rows
+    assert await database.pool.fetchval("SELECT count(*) FROM list_members") == rows
 
 
 async def test_import_that_cannot_be_used_says_what_to_do(client: Client, database: Database) -> None:

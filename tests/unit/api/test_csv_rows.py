@@ -13,6 +13,44 @@ def read(content: bytes, encoding: str = "utf-8") -> list[Contact | RowError]:
     return reader.feed(content) + reader.finish()
 
 
+LINES = st.text(alphabet=st.sampled_from("ab@.,;\t \r\x00　表ソé\\1"), max_size=12).map(
+    "u@x.example,{}".format
+) | st.text(alphabet=st.sampled_from("ab@.,;\t \r\x00　表ソ"), max_size=12)
+
+
+@given(
+    st.lists(LINES, max_size=12),
+    st.sampled_from(["email,x", "x,email", "email", "mail,name,氏名", "email,locale"]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["utf-8", "cp932"]),
+    st.binary(max_size=3).filter(lambda noise: b'"' not in noise),
+)
+def test_lines_without_quotes_read_many_at_a_time_are_as_one_by_one(
+    lines: list[str], header: str, end: str, encoding: str, noise: bytes
+) -> None:
+    """The short way for files without quotes gives the contacts, errors and line numbers of the long one, to the letter.
+
+    The long way is taken by all lines together as soon as one of them, here the last, has a quote.
+    """
+    body = end.join(lines).encode(encoding, "replace") + noise + end.encode()
+    quoted = b'q@x.example,"q"\n'
+    short, long = CsvRows(encoding), CsvRows(encoding)
+    for reader in (short, long):
+        reader.feed(f"{header}\n".encode(encoding))
+    found = short.feed(body) + short.feed(quoted)
+    assert found == long.feed(body + quoted)
+    assert short.finish() == long.finish()
+
+
+@given(st.lists(LINES, max_size=12), st.integers(1, 40))
+def test_rows_whatever_the_chunks_are_the_same(lines: list[str], size: int) -> None:
+    """Where the file is cut says nothing, whichever way its lines are read."""
+    content = ("email,x\n" + "\n".join(lines) + '\nv@x.example,"q"\nw@x.example,1').encode()
+    reader = CsvRows("utf-8")
+    found = [item for at in range(0, len(content), size) for item in reader.feed(content[at : at + size])]
+    assert found + reader.finish() == read(content)
+
+
 @given(st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=30), max_size=10))
 def test_every_row_is_a_contact_or_an_error(cells: list[str]) -> None:
     """No text breaks the file: what is read is as many rows as there are, each one or the other."""
@@ -83,6 +121,16 @@ def test_header_of_excel_in_japan_is_understood() -> None:
         assert isinstance(contact, Contact)
         assert (contact.address, contact.key, contact.name) == ("A@B.example", "a@b.example", "髙橋 次郎")
         assert contact.attributes == {"会社": "①社"}
+
+
+def test_long_line_without_quotes_is_read_or_refused_as_ever() -> None:
+    """What is too long for a row or a value is an error on the short way, too, and the next row is read."""
+    reader = CsvRows("utf-8")
+    reader.feed(b"email,x\n")
+    found = reader.feed(b"a@b.example," + b"x" * 10_001 + b"\nc@d.example,1\n")
+    assert [getattr(item, "reason", "") for item in found] == ["value_too_long", ""]
+    found = reader.feed(b"a@b.example," + b"x" * 1_100_000) + reader.feed(b"\nc@d.example,1\n")
+    assert [(item.line, getattr(item, "reason", "")) for item in found] == [(4, "line_too_long"), (5, "")]
 
 
 def test_empty_cells_are_no_attributes() -> None:

@@ -14,6 +14,7 @@ from hayabin.domain.address import (
     AddressInvalid,
     AddressProblem,
     parse_address,
+    plain_forms,
     wire_form,
 )
 
@@ -82,6 +83,32 @@ def test_key_ignores_case_of_ascii_letters(local: str, domain: str) -> None:
             if (found := parse_or_none(f"{spelling}@{domain}"))
         }
         assert len(keys) <= 1
+
+
+@given(st.text(max_size=80) | st.builds("{}@{}".format, LOCALS, DOMAINS) | st.sampled_from([c["given"] for c in CASES]))
+@example("a@b@example.jp")
+@example("a@Example.JP")
+@example("Taro@xn--r8jz45g.jp")
+@example("taro@xn--a.jp")
+@example(" a@example.jp")
+@example("a" * 65 + "@example.jp")
+@example("a@" + "b." * 125 + "jp")
+@example("a@example.123")
+def test_plain_forms_are_those_of_the_parser_or_none(text: str) -> None:
+    """The short way for millions never says anything else than the parser: wire and key, or nothing at all."""
+    forms = plain_forms(text)
+    if forms is not None:
+        address = parse_address(text)
+        assert (address.given, address.wire, address.key) == (text, *forms)
+
+
+def test_plain_forms_take_what_nearly_all_addresses_are() -> None:
+    """The short way is taken: otherwise it would prove nothing that it never differs."""
+    assert plain_forms("Taro.Yamada+news@Mail.Example.co.jp") == (
+        "Taro.Yamada+news@mail.example.co.jp",
+        "taro.yamada+news@mail.example.co.jp",
+    )
+    assert plain_forms("a..b@docomo.ne.jp") is None
 
 
 def test_odd_dots_wire_form_follows_the_provider_policy() -> None:
