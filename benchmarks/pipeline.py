@@ -1,226 +1,130 @@
-"""The whole way of a message at speed: launch → last mail in Debian's ``smtp-sink``.
+"""The whole way of a message at speed: launch → last mail in Debian's ``smtp-sink``, beside what others do.
 
-One command: ``python -m benchmarks.pipeline [--emails 50000]``; prints and writes ``benchmarks/out/pipeline.json``.
-PostgreSQL (fsync on) and RabbitMQ (quorum queues, publisher confirms) are private ones; two renderers, one dispatcher,
-one scheduler; every mail is a 20 KB personalised newsletter with 12 tracked links and an RSA-2048 DKIM signature (and
-the Ed25519 one beside it with ``--double``). Everything runs on the same machine.
-Units: seconds; microseconds of CPU (user + system) an email.
+One command: ``python -m benchmarks.pipeline [--short] [--emails N] [--rounds N] [--flame] [--out FILE]``; progress on
+stderr, a table of goals and ``benchmarks/out/pipeline.json`` at the end. Every mail is the 20 KB personalised
+newsletter with 12 tracked links; PostgreSQL with fsync, RabbitMQ with quorum queues and confirms; all of it on this
+machine.
+
+1. One campaign of 200,000, signed with RSA-2048: rate, CPU of each process an email, memory, time to the first mail.
+2. Five rounds, in turn and in a changing order, each into the same sink: ours with RSA-2048 (40,000), ours with Ed25519
+   beside it (40,000), and over ``smtp-source`` with 100 sessions, with one of our mails as it arrived but unsigned:
+   Postfix (8,000), Postfix with OpenDKIM (3,000), Haraka (8,000), Haraka with its DKIM plugin (5,000), and no relay at
+   all, which is the limit (40,000). Everybody is warmed up, and everybody's mails are verified, before.
+3. py-spy looks at the dispatcher and a renderer during 20,000 more mails: CPU of each step, and with ``--flame`` drawn
+   as ``docs/performance/flame-*.svg``. A short run does so with ``--flame`` only.
+
+A whole run takes ten to thirteen minutes on two cores. Units: seconds; microseconds of CPU (user + system) an email.
 """
 
 import argparse
-import asyncio
-import contextlib
-import json
-import os
-import platform
-import shutil
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import asyncpg
+from benchmarks.pipeline_parts import comparison, source
+from benchmarks.pipeline_parts.audience import sending_domain
+from benchmarks.pipeline_parts.bench import DOUBLE, LIMIT, OURS, Bench, Sizes, say, seed, warm_up
+from benchmarks.pipeline_parts.counting_sink import counting_sink
+from benchmarks.pipeline_parts.haraka_relay import running_haraka
+from benchmarks.pipeline_parts.look import FLAMES, look
+from benchmarks.pipeline_parts.ours import Shape, running_ours
+from benchmarks.pipeline_parts.postfix_relay import running_postfix
+from benchmarks.pipeline_parts.signing_key import RSA, SigningKey
+from benchmarks.pipeline_parts.source import Relay
+from benchmarks.report import ROOT, Report, begin, parser
+from tests.support.instances import free_port
 
-from benchmarks.newsletter import ATTRIBUTES, newsletter
-from benchmarks.processes import cpu_of_group, descendants
-from hayabin.database.engine import open_pool
-from hayabin.database.launch import launch
-from hayabin.database.migrate import upgrade
-from hayabin.database.sealing import seal
-from hayabin.settings import TokenSettings, secret_bytes
-from services.api.dkim_keys import new_key
-from tests.support.postgres import private_postgres
-from tests.support.rabbitmq import private_rabbitmq
-from tests.support.seed import seed_campaign
-from tests.support.system import System, helper_process, running_system
-
-OUT = Path(__file__).parent / "out" / "pipeline.json"
-DOMAINS = 200
-SINK_PATH = "/usr/sbin:/usr/bin"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What is measured."""
-
-    emails: int
-    renderers: int
-    connections: int
-    double: bool
-    pid_file: Path | None
+RATE_GOAL_PER_S = 3000
+CPU_GOAL_US = 620
+RATIO_GOALS = {"postfix": 4, "postfix_opendkim": 10, "haraka_dkim": 6}
 
 
-@contextlib.contextmanager
-def smtp_sink() -> Iterator[tuple[int, int]]:
-    """Debian's smtp-sink on a free port; yields port and pid."""
-    binary = shutil.which("smtp-sink", path=SINK_PATH)
-    if binary is None:
-        raise SystemExit("smtp-sink is missing: `make bench` installs Debian's postfix, which has it")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
-    user = ["-u", "nobody"] if os.geteuid() == 0 else []
-    process = subprocess.Popen([binary, *user, f"127.0.0.1:{port}", "1024"])
-    try:
-        yield port, process.pid
-    finally:
-        process.terminate()
-        process.wait()
+WHOLE = Sizes(
+    main=200_000,
+    rounds={
+        OURS: 40_000,
+        "postfix": 8_000,
+        "postfix_opendkim": 3_000,
+        DOUBLE: 40_000,
+        LIMIT: 40_000,
+        "haraka": 8_000,
+        "haraka_dkim": 5_000,
+    },
+    warm_up=1_000,
+    profiled=20_000,
+)
+SHORT = Sizes(main=1_000, rounds=dict.fromkeys(WHOLE.rounds, 100) | {OURS: 500, DOUBLE: 500}, warm_up=200, profiled=500)
 
 
-async def seed(url: str, master_key: bytes, options: Options) -> tuple[int, int]:
-    """A campaign to ``options.emails`` contacts; returns campaign and tenant."""
-    connection = await asyncpg.connect(url)
-    addresses = [f"user{n}@d{n % DOMAINS}.example" for n in range(options.emails)]
-    seeded = await seed_campaign(connection, addresses, slug="bench", compiled=newsletter().to_json())
-    await connection.execute("UPDATE contacts SET attributes = $1::jsonb", json.dumps(ATTRIBUTES))
-    for algorithm in ("rsa-sha256", "ed25519-sha256") if options.double else ("rsa-sha256",):
-        selector = algorithm[:3]
-        key = new_key(algorithm)
-        sealed = seal(master_key, seeded.tenant_id, f"dkim:bench.example:{selector}", key.private_der)
-        await connection.execute(
-            "INSERT INTO dkim_keys (domain_id, selector, algorithm, public_key, private_key) VALUES ($1,$2,$3,$4,$5)",
-            seeded.domain_id,
-            selector,
-            algorithm,
-            key.public,
-            sealed,
-        )
-    await connection.execute("ANALYZE")
-    await connection.close()
-    return seeded.campaign_id, seeded.tenant_id
-
-
-async def send(url: str, campaign_id: int, tenant_id: int) -> dict[str, float]:
-    """Launch and wait until the last mail is accepted; progress on stderr."""
-    pool = await open_pool(url, name="bench", size=1)
-    connection = await pool.acquire()
-    started = time.monotonic()
-    async with connection.transaction():
-        result = await launch(connection, campaign_id, tenant_id=tenant_id)
-    launched = time.monotonic()
-    first = 0.0
-    while True:
-        rows = await connection.fetch(
-            "SELECT name, sum(n)::bigint AS n FROM (SELECT name, n FROM counters WHERE campaign_id = $1 UNION ALL "
-            "SELECT name, n FROM counter_deltas WHERE campaign_id = $1) c GROUP BY name",
-            campaign_id,
-        )
-        counts = {row["name"]: row["n"] for row in rows}
-        accepted = counts.get("accepted", 0)
-        if accepted and not first:
-            first = time.monotonic()
-        elapsed = time.monotonic() - started
-        sys.stderr.write(f"\r{accepted:>8} of {result.audience} accepted, {accepted / elapsed:6.0f}/s ")
-        if accepted >= result.audience:
-            break
-        if elapsed > 60 + result.audience / 100:
-            raise SystemExit(f"\nnot finished after {elapsed:.0f} s: {counts}")
-        await asyncio.sleep(0.25)
-    sys.stderr.write("\n")
-    pool.terminate()
+def run(sizes: Sizes, shape: Shape, options: argparse.Namespace, report: Report) -> dict[str, Any]:
+    """Measure everything."""
+    sink_port = free_port()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hayabin-bench-")))
+        say("starting")
+        ours = stack.enter_context(running_ours(folder, shape, sink_port))
+        key = SigningKey.made_for(sending_domain("warm"), RSA)
+        relays = {LIMIT: Relay(LIMIT, sink_port, dict)}
+        for relay in (running_postfix, running_haraka):
+            for signing in (None, key):
+                started = stack.enter_context(relay(sink_port, signing))
+                relays[started.name] = started
+        bench = Bench(ours, relays, sink_port, folder / "mail", {}, sizes)
+        sizes_bytes = warm_up(bench, key)
+        main = seed(bench)
+        with counting_sink(sink_port) as sink:
+            whole = ours.send(main, sink)
+            memory = ours.memory()
+            say(f"{main.emails} mails: {whole['emails_per_s']}/s, {whole['cpu_us_per_email_total']} us of CPU each")
+            rounds = [bench.round(number, sink) for number in range(options.rounds)]
+            seen = look(bench, sink, folder, whole, draw=options.flame) if options.flame or not options.short else {}
+    ratios = judge(report, whole, rounds)
     return {
-        "seconds": time.monotonic() - started,
-        "launch_s": launched - started,
-        "first_accepted_s": first - started,
-    }
-
-
-def measure(options: Options) -> dict[str, object]:
-    """One run."""
-    with (
-        tempfile.TemporaryDirectory(prefix="hayabin-bench-") as temporary,
-        private_postgres(fsync=True) as postgres,
-        private_rabbitmq() as rabbitmq,
-        smtp_sink() as (sink_port, sink_pid),
-    ):
-        folder = Path(temporary)
-        upgrade(postgres.url)
-        policies = folder / "policies"
-        policies.mkdir()
-        (policies / "default.toml").write_text(
-            f"connections = {options.connections}\nconnections_start = {options.connections}\n"
-            "messages_per_connection = 100000\ntls = 'none'\n"
-        )
-        zone = {"*.example": {"MX": "10 mx.sink.example."}, "mx.sink.example": {"A": "127.0.0.1"}}
-        with (
-            helper_process("tests.support.dns_zone", {"address": "127.0.0.1", "zone": zone}, folder) as dns,
-            running_system(folder, postgres.url, rabbitmq.url) as system,
-        ):
-            master_key = secret_bytes(TokenSettings(token_secret=system.environment["HAYABIN_MASTER_KEY"]).token_secret)
-            campaign_id, tenant_id = asyncio.run(seed(postgres.url, master_key, options))
-            start_services(system, options, sink_port, int(str(dns["port"])), policies)
-            groups = {
-                "postgres": lambda: descendants(postgres.process_ids()),
-                "rabbitmq": lambda: descendants(rabbitmq.process_ids()),
-                "sink": lambda: [sink_pid],
-                **{s.name: (lambda s=s: descendants([s.process.pid])) for s in system.services},
-            }
-            if options.pid_file:
-                options.pid_file.write_text(json.dumps({s.name: s.process.pid for s in system.services}))
-            before = {name: cpu_of_group(pids()) for name, pids in groups.items()}
-            times = asyncio.run(send(postgres.url, campaign_id, tenant_id))
-            after = {name: cpu_of_group(pids()) for name, pids in groups.items()}
-            rss = {s.name: s.rss_bytes() for s in system.services}
-    cpu = {name: round((after[name] - before[name]) * 1e6 / options.emails, 1) for name in groups}
-    return {
-        "emails": options.emails,
-        "seconds": round(times["seconds"], 2),
-        "emails_per_s": round(options.emails / times["seconds"], 1),
-        "launch_s": round(times["launch_s"], 2),
-        "first_accepted_s": round(times["first_accepted_s"], 2),
-        "sink": "smtp-sink",
-        "broker": "rabbitmq quorum queues, publisher confirms",
-        "postgres": "fsync on, synchronous_commit on",
-        "dkim": "rsa-2048 + ed25519" if options.double else "rsa-2048",
-        "renderers": options.renderers,
+        "main": {**whole, **memory},
+        "ratios": ratios,
+        "medians": comparison.medians(rounds),
+        "steps": seen,
+        "mail_bytes_on_the_wire": sizes_bytes,
+        "sessions_of_smtp_source": source.SESSIONS,
+        "renderers": shape.renderers,
         "dispatchers": 1,
-        "connections": options.connections,
-        "cpu_us_per_email": cpu,
-        "cpu_us_per_email_total": round(sum(cpu.values()), 1),
-        "rss_bytes": rss,
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()},
+        "connections_to_the_sink": shape.connections,
+        "postgres": "fsync on, synchronous_commit on",
+        "broker": "rabbitmq quorum queues, publisher confirms",
+        "rounds": rounds,
     }
 
 
-def start_services(system: System, options: Options, sink_port: int, dns_port: int, policies: Path) -> None:
-    """One scheduler, the renderers, one dispatcher."""
-    services = [
-        system.launch(
-            "dispatcher",
-            pool="main",
-            source_ips="127.0.0.2=out1.hayabin.example",
-            smtp_port=str(sink_port),
-            dns_servers=f"127.0.0.1:{dns_port}",
-            allow_private_mx="true",
-            policy_dir=str(policies),
-        ),
-        system.launch("scheduler"),
-        *(system.launch("renderer", name=f"renderer-{n}") for n in range(options.renderers)),
-    ]
-    for service in services:
-        system.wait_ready(service)
+def judge(report: Report, whole: dict[str, Any], rounds: list[dict[str, dict[str, Any]]]) -> dict[str, float]:
+    """Hold the figures against the goals; gives the ratios."""
+    rate, cpu_us = whole["emails_per_s"], whole["cpu_us_per_email_total"]
+    report.goal("main", "rate", f"{rate:.0f}/s", f">= {RATE_GOAL_PER_S}/s", met=rate >= RATE_GOAL_PER_S)
+    shown = f"{cpu_us:.0f} us, {whole['cpu_us_per_email_without_sink']:.0f} us without the sink"
+    report.goal("main", "CPU of an email", shown, f"<= {CPU_GOAL_US} us", met=cpu_us <= CPU_GOAL_US)
+    others = [name for name in rounds[0] if name != OURS]
+    ratios = {f"{OURS} / {name}": round(comparison.ratio(rounds, OURS, name), 3) for name in others}
+    for name, goal in RATIO_GOALS.items():
+        times = ratios[f"{OURS} / {name}"]
+        report.goal("rounds", f"rate over {name}", f"{times:.1f} x", f">= {goal} x", met=times >= goal)
+    return ratios
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--emails", type=int, default=50_000)
-    parser.add_argument("--renderers", type=int, default=2)
-    parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--double", action="store_true", help="sign with Ed25519 beside RSA")
-    parser.add_argument("--pid-file", type=Path, help="write the pids of the services there (for profilers)")
-    parser.add_argument("--out", type=Path, default=OUT)
-    arguments = parser.parse_args()
-    result = measure(
-        Options(arguments.emails, arguments.renderers, arguments.connections, arguments.double, arguments.pid_file)
-    )
-    arguments.out.parent.mkdir(exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    options = parser("pipeline", __doc__)
+    options.add_argument("--emails", type=int, help=f"recipients of the main measure ({WHOLE.main})")
+    options.add_argument("--rounds", type=int, help="rounds beside the peers (5; short: 1)")
+    options.add_argument("--renderers", type=int, default=2)
+    options.add_argument("--connections", type=int, default=16, help="of the dispatcher to the sink")
+    options.add_argument("--flame", action="store_true", help=f"write flame graphs to {FLAMES.relative_to(ROOT)}")
+    arguments = options.parse_args()
+    arguments.rounds = arguments.rounds or (1 if arguments.short else 5)
+    sizes = SHORT if arguments.short else WHOLE
+    sizes = replace(sizes, main=arguments.emails or sizes.main)
+    report = begin("pipeline", arguments)
+    report.write(run(sizes, Shape(arguments.renderers, arguments.connections), arguments, report))
 
 
 if __name__ == "__main__":

@@ -22,9 +22,8 @@ from hayabin.broker.topology import DISPATCH
 from hayabin.contracts.codec import encode
 from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
 from hayabin.database.engine import Pool
-from hayabin.database.launch import launch
 from hayabin.domain.lane import lane_of
-from tests.support.seed import seed_campaign
+from tests.support.seed import launch_whole, seed_campaign
 
 MAILS_PER_BATCH = 50
 FEED_S = 0.25
@@ -53,7 +52,7 @@ class Belt:
                 slug=f"bench-{secrets.token_hex(4)}",
                 pool=self.ip_pool,
             )
-            await launch(connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
+            await launch_whole(connection, seeded)
         self.campaign_id = seeded.campaign_id
         for table in ("messages", "recipients"):  # as autovacuum would have done after a while
             await self.pool.execute(f"ANALYZE {table}")

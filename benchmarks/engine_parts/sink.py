@@ -3,10 +3,12 @@
 Each reply leaves ``latency_s`` after its command arrived, in order, also where commands came in one write (PIPELINING):
 what a network with that round trip does to a client next door. Replies leave at most some 2 ms late, never early. The
 configuration is JSON: ``{"listeners": [{"name": "mx0", "address": "127.0.1.1", "latency_s": 0.15}], "dead":
-["127.0.1.9"], "watched": "tx-"}``. All listen on one port, which is printed as a JSON line when the process is ready,
-beside the port of ``watching``: a line written there is answered by the counts so far, as JSON. A dead address has a
-listening socket whose backlog is full: its SYNs are dropped, and connecting hangs.
-Everything is accepted. Units: seconds of the machine's monotonic clock, which all processes share.
+["127.0.1.9"], "watched": "tx-", "every_recipient": false}``. All listen on one port, which is printed as a JSON line
+when the process is ready, beside the port of ``watching``: a line written there is answered by the counts so far, as
+JSON; ``pace 500`` there lets the whole sink accept no more than 500 mails a second from then on, ``pace 0`` any number.
+A dead address has a listening socket whose backlog is full: its SYNs are dropped, and connecting hangs.
+Everything is accepted. With ``every_recipient`` it is counted how often each address got a mail.
+Units: seconds of the machine's monotonic clock, which all processes share.
 """
 
 import argparse
@@ -25,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+
+from benchmarks.engine_parts.pace import Pace
 
 _END = b"\r\n.\r\n"
 _EHLO = b"250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE 52428800\r\n"
@@ -49,9 +53,13 @@ class Book:
     """Everything that was counted."""
 
     watched: bytes
+    pace: Pace
+    every_recipient: bool = False
     counts: dict[tuple[str, str], Counts] = field(default_factory=dict)  # by listener and source IP
     accepted_in: dict[str, dict[int, int]] = field(default_factory=dict)  # by listener: tenth of a second → mails
     first_seen: dict[str, float] = field(default_factory=dict)  # when the watched recipients' first MAIL arrived
+    accepted_first: dict[str, float] = field(default_factory=dict)  # when the watched recipients' first mail was taken
+    mails_of: dict[bytes, int] = field(default_factory=dict)  # by recipient, where every one is counted
     open_now: int = 0
     most_open: int = 0
     accepted: int = 0
@@ -63,10 +71,14 @@ class Book:
     def report(self, *, whole: bool) -> dict[str, Any]:
         """Give what was counted, ``whole`` with every time."""
         shown: dict[str, Any] = {"accepted": self.accepted, "open_now": self.open_now, "most_open": self.most_open}
+        shown["watched_accepted"] = len(self.accepted_first)
         shown["accepted_at"] = {name: sum(tenths.values()) for name, tenths in self.accepted_in.items()}
         if whole:
             shown["accepted_in"] = {name: sorted(tenths.items()) for name, tenths in self.accepted_in.items()}
             shown["first_seen"] = self.first_seen
+            shown["accepted_first"] = self.accepted_first
+            shown["recipients"] = len(self.mails_of)
+            shown["twice"] = [address.decode("ascii", "replace") for address, n in self.mails_of.items() if n > 1]
             shown["counts"] = [
                 {
                     "listener": listener,
@@ -125,6 +137,7 @@ class Session(asyncio.Protocol):
         self._tail = b""
         self._in_content = False
         self._begun_s = 0.0
+        self._recipient = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count, and greet."""
@@ -156,7 +169,7 @@ class Session(asyncio.Protocol):
         if self._in_content:
             self._tail = data[-5:] if len(data) >= 5 else (self._tail + data)[-5:]
             if self._tail == _END:
-                self._accept()
+                self._dot()
             return
         lines = (self._buffer + data).split(b"\r\n")
         self._buffer = lines.pop()
@@ -172,7 +185,9 @@ class Session(asyncio.Protocol):
             self._mine.begun.append(self._begun_s)
             reply = _OK
         elif verb == b"RCPT":
-            self._watch(line)
+            self._recipient = line.partition(b"<")[2].partition(b">")[0]
+            if self._book.watched and self._book.watched in self._recipient:
+                self._book.first_seen.setdefault(self._recipient.decode("ascii", "replace"), self._begun_s)
             reply = _OK
         elif verb == b"DATA":
             self._in_content, self._tail, reply = True, b"\r\n", _GO_ON
@@ -184,19 +199,24 @@ class Session(asyncio.Protocol):
             reply = _BYE if verb == b"QUIT" else _UNKNOWN
         self._line.put(self, reply)
 
-    def _watch(self, line: bytes) -> None:
-        watched = self._book.watched
-        if watched and watched in line:
-            address = line.partition(b"<")[2].partition(b">")[0].decode("ascii", "replace")
-            self._book.first_seen.setdefault(address, self._begun_s)
+    def _dot(self) -> None:
+        """Answer the final dot when it is its turn; our client writes nothing behind it before it has the reply."""
+        self._in_content = False
+        self._book.pace.put(self._accept)
 
     def _accept(self) -> None:
-        """Answer the final dot; our client writes nothing behind it before it has the reply."""
-        self._in_content = False
+        """Count, and say so; who is gone meanwhile is told nothing, and nothing is accepted from him."""
+        if self._transport is None:
+            return
+        book, now_s = self._book, time.monotonic()
         self._mine.accepted += 1
-        self._book.accepted += 1
-        tenth = int(time.monotonic() * _BUCKETS_A_SECOND)
+        book.accepted += 1
+        tenth = int(now_s * _BUCKETS_A_SECOND)
         self._tenths[tenth] = self._tenths.get(tenth, 0) + 1
+        if book.watched and book.watched in self._recipient:
+            book.accepted_first.setdefault(self._recipient.decode("ascii", "replace"), now_s)
+        if book.every_recipient:
+            book.mails_of[self._recipient] = book.mails_of.get(self._recipient, 0) + 1
         self._line.put(self, _OK)
 
 
@@ -222,7 +242,8 @@ async def serve(config: dict[str, Any]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    book = Book(str(config.get("watched", "")).encode())
+    every_recipient = bool(config.get("every_recipient", False))
+    book = Book(str(config.get("watched", "")).encode(), Pace(loop), every_recipient=every_recipient)
     lines: dict[float, DelayLine] = {}
     port = 0
     kept: list[object] = []
@@ -241,6 +262,8 @@ async def serve(config: dict[str, Any]) -> None:
 
     async def watch(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while asked := await reader.readline():
+            if asked.startswith(b"pace "):
+                book.pace.set(float(asked[5:]))
             writer.write(json.dumps(book.report(whole=asked.strip() == b"whole")).encode() + b"\n")
             await writer.drain()
         writer.close()

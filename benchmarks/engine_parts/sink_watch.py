@@ -30,12 +30,16 @@ class SinkWatch:
             self._writer.close()
 
     async def counts(self) -> dict[str, Any]:
-        """Give the totals: ``accepted``, ``open_now``, ``most_open``, and ``accepted_at`` by listener."""
+        """Give totals: ``accepted``, ``accepted_at`` by listener, ``watched_accepted``, ``open_now``, ``most_open``."""
         return await self._ask(b"counts\n")
 
     async def whole(self) -> dict[str, Any]:
-        """Give everything: also ``accepted_in`` (tenths of a second), ``first_seen`` and ``counts`` with every time."""
+        """Give everything: also ``accepted_in`` (tenths of a second), who is watched, ``counts`` with every time."""
         return await self._ask(b"whole\n")
+
+    async def pace(self, rate_per_s: float) -> dict[str, Any]:
+        """Let the sink accept no more than so many mails a second from now on, 0: any number; gives the totals."""
+        return await self._ask(f"pace {rate_per_s}\n".encode())
 
     async def _ask(self, question: bytes) -> dict[str, Any]:
         if self._reader is None or self._writer is None:

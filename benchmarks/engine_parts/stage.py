@@ -49,6 +49,7 @@ class Scenery:
     listeners: Sequence[Mapping[str, object]]
     dead: Sequence[str] = ()
     watched: str = ""
+    every_recipient: bool = False
 
 
 @dataclass(slots=True)
@@ -132,7 +133,7 @@ def stage(servers: Servers, scenery: Scenery) -> Iterator[Stage]:
     """Make a stage for the length of a ``with`` block."""
     folder = servers.folder / secrets.token_hex(4)
     folder.mkdir()
-    sink = {"listeners": scenery.listeners, "dead": scenery.dead, "watched": scenery.watched}
+    sink = {name: getattr(scenery, name) for name in ("listeners", "dead", "watched", "every_recipient")}
     zone = {"address": "127.0.0.1", "zone": scenery.zone}
     with (
         _database(servers.postgres.url) as url,
