@@ -1,12 +1,12 @@
 # A clean clone needs no other instruction: `make help`.
 SHELL := /bin/bash
-BENCH ?= pipeline
+BENCH ?=
 PYTHON ?= python3
 VENV := .venv
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check chaos chaos-short bench proto lock migrate clean
+.PHONY: help setup demo up test check chaos chaos-short bench bench-all proto lock migrate clean
 .NOTPARALLEL:
 
 help: ## Show the targets
@@ -41,10 +41,11 @@ chaos-short: ## The promises under faults, the scenarios that make test runs too
 	@scripts/setup dev
 	@$(VENV)/bin/python -m tests.chaos --short
 
-bench: ## A benchmark: make bench BENCH=pipeline|engine|render|smtp_client; writes benchmarks/out/
-	@scripts/debian-packages rabbitmq-server postgresql postfix python3-venv
-	@scripts/setup dev
-	@$(VENV)/bin/python -m benchmarks.$(BENCH)
+bench: ## All benchmarks in short, to see that they run; make bench BENCH=NAME runs one whole (pipeline, scale, tracker …)
+	@scripts/bench $(or $(BENCH),--short)
+
+bench-all: ## All benchmarks of docs/performance.md, whole: benchmarks/out/ (root or sudo: installs the peers from Debian)
+	@scripts/bench
 
 proto: ## Generate hayabin/contracts from proto/
 	@scripts/setup dev
