@@ -55,7 +55,8 @@ _SENDING = {**_DRAFT, "state": "sending", "launched_at": _AT, "audience": 985}
 _STATS = {
     "campaign_id": 21, "state": "sending", "audience": 985, "filling": False, "accepted": 950, "failed": 8,
     "suppressed": 4, "cancelled": 0, "expired": 0, "unknown": 1, "due": 22, "bounced": 7,
-    "bounced_by_reason": {"unknown_user": 7}, "render_failed": 1, "render_failed_by_reason": {"merge_field_missing": 1}, "complained": 1,
+    "bounced_by_reason": {"unknown_user": 7}, "render_failed": 1,
+    "render_failed_by_reason": {"merge_field_missing": 1}, "complained": 1,
     "deferrals_by_reason": {"greylisted": 31}, "deferrals": 31, "accepted_after_retry": 30, "opened": 412, "opens": 640,
     "clicked": 97, "clicks": 131, "unsubscribed": 2,
 }  # fmt: skip
