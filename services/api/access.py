@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
@@ -112,8 +112,9 @@ def require_scope(principal: Principal, scope: Scope) -> None:
         raise Problem(403, "missing-scope", f"This API key does not have the scope {scope}.")
 
 
-def _allowed(scope: Scope) -> Callable[[Request], Principal]:
-    def check(request: Request) -> Principal:
+# Coroutines, both of them: FastAPI runs a plain function in a thread.
+def _allowed(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
+    async def check(request: Request) -> Principal:
         principal: Principal = request.state.principal
         require_scope(principal, scope)
         return principal
@@ -121,7 +122,7 @@ def _allowed(scope: Scope) -> Callable[[Request], Principal]:
     return check
 
 
-def _connection(request: Request) -> Connection:
+async def _connection(request: Request) -> Connection:
     connection: Connection = request.state.connection
     return connection
 

@@ -20,7 +20,7 @@ from hayabin.broker import Broker, Delivery, Outgoing
 from hayabin.broker.topology import DISPATCH, belt_of, pool_queues
 from hayabin.content.render import MergeFieldMissing, SystemVariables
 from hayabin.contracts.codec import decode, encode
-from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
+from hayabin.contracts.dispatch_pb2 import MailBatch
 from hayabin.contracts.render_pb2 import RenderChunk
 from hayabin.crash_points import CrashPoint, reach
 from hayabin.database.clock import DatabaseClock
@@ -142,20 +142,20 @@ class ChunkWork:
         for row in rows:
             self.worker.right_of_way.step_aside(self.belt)
             try:
-                mail = self._mail(row, date)
+                content = self._content(row, date)
             except MergeFieldMissing as error:
                 self._fail(row, f"merge_field_missing:{error.field}"[:100], error.detail)
             except PermanentFailure as error:
                 self._fail(row, error.reason, error.detail)
             else:
-                self._add(mail)
+                self._add(row, content)
         for lane in list(self.open_batches):
             self._close(lane)
 
     def _fail(self, row: Any, reason: str, detail: str) -> None:
         self.done.failures.append(RenderFailure(row["message_id"], reason, detail))
 
-    def _mail(self, row: Any, date: datetime) -> Mail:
+    def _content(self, row: Any, date: datetime) -> bytes:
         names, ring, campaign = self.worker.names, self.worker.ring, self.campaign
         message_id: int = row["message_id"]
         tracking = ring.issue_tracking(message_id)
@@ -177,15 +177,12 @@ class ChunkWork:
             message_id=issue_message_id(message_id, ring, campaign.domain),
             unsubscribe_url=unsubscribe_url,
         )
-        return Mail(
-            message_id=message_id,
-            return_path=issue_return_path(message_id, self.chunk.attempt + 1, ring, names.return_path_domain),
-            recipient=row["wire"],
-            content=campaign.writer.write(parts, date),
-        )
+        return campaign.writer.write(parts, date)
 
-    def _add(self, mail: Mail) -> None:
-        domain = mail.recipient.rpartition("@")[2]
+    def _add(self, row: Any, content: bytes) -> None:
+        message_id, recipient = row["message_id"], row["wire"]
+        names, attempt = self.worker.names, self.chunk.attempt
+        domain = recipient.rpartition("@")[2]
         kind = "bulk" if self.campaign.message_class == MessageClass.BULK else "transactional"
         lane = lane_of(domain, kind, self.known.get(domain))  # type: ignore[arg-type]
         batch = self.open_batches.get(lane)
@@ -193,14 +190,19 @@ class ChunkWork:
             batch = self.open_batches[lane] = MailBatch(
                 tenant_id=self.campaign.tenant_id,
                 campaign_id=self.campaign.id,
-                attempt=self.chunk.attempt,
+                attempt=attempt,
                 pool=self.campaign.pool,
                 lane=lane,
                 lease_expires_ms=self.chunk.lease_expires_ms,
                 launched_ms=self.chunk.launched_ms,
             )
-        batch.mails.append(mail)
-        if len(batch.mails) >= self.worker.names.batch_mails:
+        batch.mails.add(  # made in its place: one that is appended is copied, content and all
+            message_id=message_id,
+            return_path=issue_return_path(message_id, attempt + 1, self.worker.ring, names.return_path_domain),
+            recipient=recipient,
+            content=content,
+        )
+        if len(batch.mails) >= names.batch_mails:
             self._close(lane)
 
     def _close(self, lane: str) -> None:
