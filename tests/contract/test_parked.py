@@ -122,7 +122,7 @@ async def test_retry_that_is_killed_loses_nothing(broker: Broker, broker_url: st
     victim = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert victim.stdout is not None
     assert await asyncio.to_thread(victim.stdout.readline) == b"begins\n"
-    await eventually(lambda: broker.depth([QUEUE.name]), lambda depth: depth[QUEUE.name] > 0, every_s=0.01)
+    await eventually(lambda: broker.depth([QUEUE.name]), lambda depth: depth[QUEUE.name] > 0, every_s=0.01, timeout_s=60)
     victim.kill()
     await asyncio.to_thread(victim.wait)
     victim.stdout.close()
@@ -133,7 +133,7 @@ async def test_retry_that_is_killed_loses_nothing(broker: Broker, broker_url: st
 
     on_queue = {delivery.body for delivery in await drain(broker, QUEUE.name)}
     assert on_queue
-    await eventually(found, lambda parked: parked | on_queue == set(bodies))
+    await eventually(found, lambda parked: parked | on_queue == set(bodies), timeout_s=60)
 
 
 async def test_look_is_bounded_however_much_is_asked_for(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
