@@ -111,6 +111,12 @@ class MtaSts:
             known = await self._under_way.run(name, lambda: self._look(name))
         return known.in_force(self._clock())
 
+    def kept(self, domain: str) -> tuple[StsPolicy | None] | None:
+        """Give the policy of a domain, or that it has none, if that is known: nobody waits, and no task is needed."""
+        now_s = self._clock()
+        known = self._known.get(domain.lower().rstrip("."))
+        return None if known is None or known.look_again_s <= now_s else (known.in_force(now_s),)
+
     async def close(self) -> None:
         """Stop what is under way."""
         await self._under_way.close()

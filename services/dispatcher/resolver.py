@@ -88,15 +88,22 @@ class Resolver:
         Raises: RoutingFailure
         """
         name = domain.lower().rstrip(".")
-        known = self._known.get(name)
-        if known is not None and known.until > self._clock():
-            self._known.move_to_end(name)
-            found = known.what
-        else:
-            found = await self._under_way.run(name, lambda: self._find(name))
+        found = self._remembered(name) or await self._under_way.run(name, lambda: self._find(name))
         if isinstance(found, Problem):
             raise RoutingFailure(name, found)
         return self._balanced(found)
+
+    def kept(self, domain: str) -> Route | None:
+        """Give the route to a domain if it is known: nobody waits, and no task is needed for it."""
+        found = self._remembered(domain.lower().rstrip("."))
+        return self._balanced(found) if isinstance(found, Route) else None
+
+    def _remembered(self, name: str) -> Route | Problem | None:
+        known = self._known.get(name)
+        if known is None or known.until <= self._clock():
+            return None
+        self._known.move_to_end(name)
+        return known.what
 
     async def close(self) -> None:
         """Stop what is under way; whoever waits for it is cancelled."""

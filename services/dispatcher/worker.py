@@ -93,7 +93,23 @@ class Worker:
         for job in jobs:
             by_domain[job.recipient.rpartition("@")[2].lower()].append(job)
         for domain, mine in by_domain.items():
-            self.around.aside(self._route(domain, mine))
+            known = self._known(domain)
+            if known is None:
+                self.around.aside(self._route(domain, mine))
+            else:
+                self._put(domain, mine, *known)
+
+    def _known(self, domain: str) -> tuple[Route, StsPolicy | None] | None:
+        """Give what needs no look-up, as for nearly all mails; a task for each domain of a batch would cost more."""
+        route = self.resolver.kept(domain)
+        sts = (None,) if self.mta_sts is None else self.mta_sts.kept(domain)
+        return None if route is None or sts is None else (route, sts[0])
+
+    def _put(self, domain: str, jobs: list[Job], route: Route, sts: StsPolicy | None) -> None:
+        if route.provider and len(self.learnt) < 10_000:
+            self.learnt[domain] = route.provider
+        if jobs:
+            self._destination(route, sts).put(jobs)
 
     async def _route(self, domain: str, jobs: list[Job]) -> None:
         looking = asyncio.create_task(self._look_up(domain))
@@ -110,10 +126,7 @@ class Worker:
             refusal = Refusal(SmtpPhase.CONNECT, failure.verdict, failure.reply, str(failure.reply))
             await refuse(jobs, self.around, Way("other"), delays_s, refusal)
             return
-        if route.provider and len(self.learnt) < 10_000:
-            self.learnt[domain] = route.provider
-        if jobs:
-            self._destination(route, sts).put(jobs)
+        self._put(domain, jobs, route, sts)
 
     async def _look_up(self, domain: str) -> tuple[Route, StsPolicy | None]:
         if self.mta_sts is None:

@@ -240,6 +240,19 @@ async def test_policy_short_age_ends_on_time() -> None:
         assert await world.mode(after_s=2) is None
 
 
+async def test_kept_policy_is_given_without_a_question_until_it_is_time_to_look_again() -> None:
+    """It tells what is not known (nothing) from what is known not to be there (no policy)."""
+    async with world_of() as world:
+        assert world.sts.kept(DOMAIN) is None
+        policy = await world.sts.policy(DOMAIN)
+        assert policy is not None
+        assert world.sts.kept("Example.JP.") == (policy,)
+        assert await world.sts.policy("other.example.jp") is None
+        assert world.sts.kept("other.example.jp") == (None,)
+        world.now_s += 8 * DAY_S
+        assert world.sts.kept(DOMAIN) is None
+
+
 async def test_policy_cache_bounded() -> None:
     """A run over many domains does not fill the memory."""
     async with world_of() as world:

@@ -217,6 +217,21 @@ async def test_route_cache_until_ttl() -> None:
         assert names(await resolver.route("gone.example")) == ["gone.example"]
 
 
+async def test_kept_route_is_given_without_a_question_until_its_ttl() -> None:
+    """Nothing before the first look-up, nothing after the TTL, and nothing for a domain that has no way."""
+    async with resolver_of(ttl=60) as (resolver, zone, now):
+        assert resolver.kept("half-dead.example") is None
+        route = await resolver.route("half-dead.example")
+        with contextlib.suppress(RoutingFailure):
+            await resolver.route("gone.example")
+        asked = sum(zone.queries.values())
+        assert resolver.kept("Half-Dead.example.") == route
+        assert resolver.kept("gone.example") is None
+        assert sum(zone.queries.values()) == asked
+        now[0] += 61
+        assert resolver.kept("half-dead.example") is None
+
+
 async def test_route_negative_answer_cached_until_ttl() -> None:
     """A missing name is remembered as long as its SOA says, then asked again."""
     async with resolver_of(ttl=30) as (resolver, zone, now):
