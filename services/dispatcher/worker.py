@@ -92,12 +92,15 @@ class Worker:
         by_domain: dict[str, list[Job]] = defaultdict(list)
         for job in jobs:
             by_domain[job.recipient.rpartition("@")[2].lower()].append(job)
+        known_ways: dict[Destination, list[Job]] = defaultdict(list)  # many domains share one
         for domain, mine in by_domain.items():
             known = self._known(domain)
             if known is None:
                 self.around.aside(self._route(domain, mine))
             else:
-                self._put(domain, mine, *known)
+                known_ways[self._destination_of(domain, *known)].extend(mine)
+        for destination, mine in known_ways.items():
+            destination.put(mine)
 
     def _known(self, domain: str) -> tuple[Route, StsPolicy | None] | None:
         """Give what needs no look-up, as for nearly all mails; a task for each domain of a batch would cost more."""
@@ -105,11 +108,10 @@ class Worker:
         sts = (None,) if self.mta_sts is None else self.mta_sts.kept(domain)
         return None if route is None or sts is None else (route, sts[0])
 
-    def _put(self, domain: str, jobs: list[Job], route: Route, sts: StsPolicy | None) -> None:
+    def _destination_of(self, domain: str, route: Route, sts: StsPolicy | None) -> Destination:
         if route.provider and len(self.learnt) < 10_000:
             self.learnt[domain] = route.provider
-        if jobs:
-            self._destination(route, sts).put(jobs)
+        return self._destination(route, sts)
 
     async def _route(self, domain: str, jobs: list[Job]) -> None:
         looking = asyncio.create_task(self._look_up(domain))
@@ -126,7 +128,8 @@ class Worker:
             refusal = Refusal(SmtpPhase.CONNECT, failure.verdict, failure.reply, str(failure.reply))
             await refuse(jobs, self.around, Way("other"), delays_s, refusal)
             return
-        self._put(domain, jobs, route, sts)
+        if jobs:
+            self._destination_of(domain, route, sts).put(jobs)
 
     async def _look_up(self, domain: str) -> tuple[Route, StsPolicy | None]:
         if self.mta_sts is None:
