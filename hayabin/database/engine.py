@@ -56,9 +56,15 @@ _SESSION = {
     "tcp_keepalives_count": "3",
     "client_connection_check_interval": "5s",
 }
-_LOOK_UPS = {**_SESSION, "enable_mergejoin": "off", "enable_seqscan": "off"}
+_LOOK_UPS = {
+    **_SESSION,
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "plan_cache_mode": "force_custom_plan",
+}
 """For who only looks rows up by id from arrays (gate, outcomes): on a table that grew since its last ANALYZE (a fresh
-launch) the planner would read all of it for every batch, or compare all of it with each row of the batch."""
+launch) the planner would read all of it for every batch, or compare all of it with each row of the batch; and it has to
+see how long the arrays are."""
 
 
 def asyncpg_url(url: str) -> str:

@@ -38,10 +38,11 @@ _SUPPRESSED_NOW = """EXISTS (
 
 CLAIM_SQL = f"""
 WITH ruled AS MATERIALIZED (
-    SELECT a.id, a.attempt, v.verdict
+    SELECT a.id, a.attempt, v.was, v.verdict
     FROM unnest($1::bigint[], $2::smallint[]) AS a(id, attempt)
     CROSS JOIN LATERAL ( -- OFFSET 0: one look-up by id for each row, whatever the planner thinks of young tables
-        SELECT CASE WHEN {_SUPPRESSED_NOW} THEN 'suppressed' WHEN c.send_by <= now() THEN 'expired'
+        SELECT m.state AS was,
+               CASE WHEN {_SUPPRESSED_NOW} THEN 'suppressed' WHEN c.send_by <= now() THEN 'expired'
                     ELSE 'claimed' END AS verdict
         FROM messages m JOIN campaigns c ON c.id = m.campaign_id AND c.state = 'sending'
         WHERE m.id = a.id AND m.attempt = a.attempt AND m.state IN ({_WAITING}) OFFSET 0) v
@@ -52,8 +53,8 @@ moved AS (
         attempt = m.attempt + CASE WHEN r.verdict = 'claimed' THEN 1 ELSE 0 END,
         next_attempt_at = CASE WHEN r.verdict = 'claimed' THEN m.next_attempt_at END,
         reason = CASE WHEN r.verdict = 'claimed' THEN m.reason ELSE r.verdict END
-    FROM ruled r
-    WHERE m.id = ANY($1) AND m.id = r.id AND m.attempt = r.attempt AND m.state IN ({_WAITING})
+    FROM ruled r -- no state of its own to look for: in an old ledger those are so rare that one row would be expected
+    WHERE m.id = ANY($1) AND m.id = r.id AND m.attempt = r.attempt AND m.state = r.was
     RETURNING m.id, m.campaign_id, m.address_key, m.state),
 counted AS (
     INSERT INTO counter_deltas (campaign_id, name, n)
@@ -74,7 +75,7 @@ moved AS (
     FROM outcome o CROSS JOIN LATERAL (SELECT w.id, w.state FROM messages w WHERE w.id = o.id OFFSET 0) w
     WHERE m.id = ANY($1) AND m.id = o.id
       AND m.state = w.state -- a row that moved since our snapshot is left for a second look
-      AND m.attempt = o.attempt AND m.state IN ({_AFTER_CLAIM}) AND (m.state, o.state) IN ({_LEGAL})
+      AND m.attempt = o.attempt AND w.state IN ({_AFTER_CLAIM}) AND (w.state, o.state) IN ({_LEGAL})
     RETURNING m.id, m.tenant_id, m.campaign_id, w.state AS was, m.state, m.attempt, m.reason),
 kept AS (
     INSERT INTO attempts (message_id, attempt, tenant_id, state, reason, phase, code, enhanced, reply, source_ip, mx,
@@ -122,7 +123,8 @@ SELECT id FROM moved
 POSTPONE_SQL = f"""
 UPDATE messages m SET next_attempt_at = p.until, reason = $4, changed_at = now()
 FROM unnest($1::bigint[], $2::smallint[], $3::timestamptz[]) AS p(id, attempt, until)
-WHERE m.id = ANY($1) AND m.id = p.id AND m.attempt = p.attempt AND m.state IN ({_WAITING})
+CROSS JOIN LATERAL (SELECT w.state FROM messages w WHERE w.id = p.id OFFSET 0) w
+WHERE m.id = ANY($1) AND m.id = p.id AND m.attempt = p.attempt AND m.state = w.state AND w.state IN ({_WAITING})
 RETURNING m.id
 """  # noqa: S608 - only names from our own enums
 
