@@ -4,7 +4,7 @@ One command: ``python -m benchmarks.ledger [--short] [--rows N] [--parted-rows N
 One PostgreSQL (fsync on) has a database for each ledger:
 
 - ``small``: only the campaign that is sent; ``large``: beside it 10,000,000 rows of the past;
-- ``whole``, ``roomy``, ``by_campaign``, ``by_id``: fewer rows of the past, in one table, in one with more room on its
+- ``whole``, ``tight``, ``by_campaign``, ``by_id``: fewer rows of the past, in one table, in one with less room on its
   pages, hashed by campaign, in ranges of ids.
 
 They take turns. In each turn the next mails of the launched campaign are claimed by the dispatcher's gate, then their

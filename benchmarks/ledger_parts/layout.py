@@ -10,7 +10,7 @@ from enum import StrEnum
 import asyncpg
 
 HASH_PARTITIONS = 16
-FILLFACTOR, ROOMY_FILLFACTOR = 70, 50
+FILLFACTOR, TIGHT_FILLFACTOR = 50, 70
 _COPY_SQL = "LIKE messages INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING IDENTITY"
 
 
@@ -19,8 +19,8 @@ class Layout(StrEnum):
 
     WHOLE = "whole"
     """One table: that of the migrations."""
-    ROOMY = "roomy"
-    """One table whose pages are filled to ``ROOMY_FILLFACTOR``: room for a second version of each row of a page."""
+    TIGHT = "tight"
+    """One table whose pages are filled to ``TIGHT_FILLFACTOR``: no room for two more versions of each row."""
     BY_CAMPAIGN = "by_campaign"
     """Hash of the campaign: the rows of a campaign are together, an id says nothing of where its row is."""
     BY_ID = "by_id"
@@ -39,8 +39,8 @@ async def lay_out(connection: asyncpg.Connection, layout: Layout, span: int) -> 
     match layout:
         case Layout.WHOLE:
             return
-        case Layout.ROOMY:
-            await connection.execute(f"ALTER TABLE messages SET (fillfactor = {ROOMY_FILLFACTOR})")
+        case Layout.TIGHT:
+            await connection.execute(f"ALTER TABLE messages SET (fillfactor = {TIGHT_FILLFACTOR})")
             return
         case Layout.BY_CAMPAIGN:
             by, key = "HASH (campaign_id)", "id, campaign_id"

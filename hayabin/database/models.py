@@ -1,7 +1,7 @@
 """The schema, as SQLAlchemy Core tables; migrations are checked against it (``alembic check``).
 
 Promises: every table of a tenant has ``tenant_id``; the two hot tables are ``recipients`` (immutable: who, with pinned
-variables) and ``messages`` (the ledger: small rows, fillfactor 70, no index that names ``state``, so that a claim and
+variables) and ``messages`` (the ledger: small rows, fillfactor 50, no index that names ``state``, so that a claim and
 an outcome are HOT updates).
 Fails: constraints refuse states that are not in ``hayabin.domain``; see the names ``ck_*``.
 """
@@ -428,7 +428,7 @@ messages = Table(  # the ledger
     # Not one index names `state`, in its columns or its predicate: that would make every claim and outcome a non-HOT
     # update. Only a deferral touches next_attempt_at.
     Index("ix_messages_next_attempt_at", "next_attempt_at", postgresql_where=text("next_attempt_at IS NOT NULL")),
-    postgresql_with={"fillfactor": "70"},
+    postgresql_with={"fillfactor": "50"},
 )
 
 attempts = Table(  # one row for each SMTP transaction that the gate let through
