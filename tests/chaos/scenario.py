@@ -146,8 +146,13 @@ async def until_through(
 
 
 async def ended(task: asyncio.Future[Any]) -> None:
-    """End what went on beside a scenario; a failure of its own comes out."""
-    task.cancel()
+    """End what went on beside a scenario; a failure of its own comes out.
+
+    Asked again until it ends: a library under it may take one cancellation for the loss of its connection.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=1.0)
     for end in await asyncio.gather(task, return_exceptions=True):
         if isinstance(end, Exception):
             raise end
