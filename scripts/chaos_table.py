@@ -33,7 +33,7 @@ def main() -> None:
     short = results["short"]
     lines = table(short, f"`make chaos-short`, all of it in {short['seconds']:.0f} s")
     if "full" in results:
-        lines += table(results["full"], "`make chaos`, scenarios that were run so far")
+        lines += table(results["full"], "`make chaos`, two worlds beside each other; the newest run of each scenario")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     PAGE.write_text("\n".join([before + BEGIN, "", *lines, END]).rstrip("\n") + after, encoding="utf-8")
 
