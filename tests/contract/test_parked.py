@@ -122,7 +122,9 @@ async def test_retry_that_is_killed_loses_nothing(broker: Broker, broker_url: st
     victim = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert victim.stdout is not None
     assert await asyncio.to_thread(victim.stdout.readline) == b"begins\n"
-    await eventually(lambda: broker.depth([QUEUE.name]), lambda depth: depth[QUEUE.name] > 0, every_s=0.01, timeout_s=60)
+    await eventually(
+        lambda: broker.depth([QUEUE.name]), lambda depth: depth[QUEUE.name] > 0, every_s=0.01, timeout_s=60
+    )
     victim.kill()
     await asyncio.to_thread(victim.wait)
     victim.stdout.close()

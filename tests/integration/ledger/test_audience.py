@@ -145,12 +145,16 @@ async def test_fillers_of_several_replicas_copy_each_page_once(pool: Pool, filli
 async def test_campaign_is_not_complete_before_its_audience_is(pool: Pool, filling: Seeded) -> None:
     """All that was fed is through, and more are to come: it goes on sending."""
     await pool.execute("UPDATE messages SET state = 'accepted'")
-    await pool.execute("INSERT INTO counter_deltas (campaign_id, name, n) SELECT id, 'accepted', audience FROM campaigns")
+    await pool.execute(
+        "INSERT INTO counter_deltas (campaign_id, name, n) SELECT id, 'accepted', audience FROM campaigns"
+    )
     assert await complete_campaigns(pool) == 0
     await fill(pool)
     await pool.execute("UPDATE messages SET state = 'accepted'")
     await pool.execute("DELETE FROM counter_deltas")
-    await pool.execute("INSERT INTO counter_deltas (campaign_id, name, n) SELECT id, 'accepted', audience FROM campaigns")
+    await pool.execute(
+        "INSERT INTO counter_deltas (campaign_id, name, n) SELECT id, 'accepted', audience FROM campaigns"
+    )
     assert await complete_campaigns(pool) == 1
 
 

@@ -133,7 +133,9 @@ async def test_launch_of_a_list_that_grew_since_analyze_reads_each_contact_once(
         assert row is not None
         ids = [row["id"], row["tenant_id"], row["list_id"]]
         middle = await connection.fetchval(
-            "SELECT contact_id FROM list_members WHERE list_id = $1 ORDER BY contact_id OFFSET $2 LIMIT 1", ids[2], ROWS // 2
+            "SELECT contact_id FROM list_members WHERE list_id = $1 ORDER BY contact_id OFFSET $2 LIMIT 1",
+            ids[2],
+            ROWS // 2,
         )
         first = await explained(connection, FILL_FROM_LIST_SQL, *ids, 0, datetime.now(UTC), PAGE_ROWS)
         later = await explained(connection, FILL_FROM_LIST_SQL, *ids, middle, datetime.now(UTC), ASKED)
