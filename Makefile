@@ -30,7 +30,7 @@ check: ## The static checks alone
 	@scripts/setup dev
 	@scripts/check
 
-chaos: ## The promises under faults, all scenarios: an hour and ten minutes on two cores (root or sudo: installs what is missing from Debian)
+chaos: ## The promises under faults, all scenarios: about an hour and ten minutes on two cores (root or sudo: installs what is missing from Debian)
 	@scripts/debian-packages rabbitmq-server postgresql python3-venv faketime
 	@scripts/setup dev
 	@$(VENV)/bin/python -m tests.chaos
