@@ -112,7 +112,7 @@ async def test_who_had_left_before_the_launch_is_in_no_page(pool: Pool, monkeypa
 
 
 async def test_cancelled_campaign_gets_no_further_page(pool: Pool, filling: Seeded) -> None:
-    """Not even the one that is being copied when it is cancelled."""
+    """Not even the one that is being copied when it is cancelled; nobody is told that more are to come."""
     async with pool.acquire() as canceller, pool.acquire() as filler:
         transaction = canceller.transaction()
         await transaction.start()
@@ -123,7 +123,7 @@ async def test_cancelled_campaign_gets_no_further_page(pool: Pool, filling: Seed
         await transaction.commit()
         assert await page == 0
     assert await fill(pool) == []
-    assert (await in_ledger(pool, filling))[:2] == (FIRST, FIRST)
+    assert await in_ledger(pool, filling) == (FIRST, FIRST, False)
 
 
 async def test_paused_campaign_is_filled_all_the_same(pool: Pool, filling: Seeded) -> None:
