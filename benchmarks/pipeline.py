@@ -13,7 +13,8 @@ machine.
 3. py-spy looks at the dispatcher and a renderer during 20,000 more mails: CPU of each step, and with ``--flame`` drawn
    as ``docs/performance/flame-*.svg``. A short run does so with ``--flame`` only.
 
-A whole run took 21 minutes on two cores with three rounds, most of them ours (``benchmarks/out/pipeline.json``). Units: seconds; microseconds of CPU (user + system) an email.
+A whole run took 21 minutes on two cores with three rounds, most of them ours (``benchmarks/out/pipeline.json``).
+Units: seconds; microseconds of CPU (user + system) an email.
 """
 
 import argparse

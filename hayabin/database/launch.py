@@ -66,7 +66,8 @@ async def change_state(
     campaign = await _locked(connection, campaign_id, tenant_id)
     require_transition(CampaignState(campaign["state"]), target)
     await connection.execute(
-        "UPDATE campaigns SET state = $2, state_reason = $3, filling = filling AND NOT $4, updated_at = now() WHERE id = $1",
+        "UPDATE campaigns SET state = $2, state_reason = $3, filling = filling AND NOT $4, updated_at = now() "
+        "WHERE id = $1",
         campaign_id,
         target.value,
         reason,
