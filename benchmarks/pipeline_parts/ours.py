@@ -118,7 +118,7 @@ def running_ours(folder: Path, shape: Shape, sink_port: int) -> Iterator[Ours]:
     policies.mkdir()
     (policies / "default.toml").write_text(
         f"connections = {shape.connections}\nconnections_start = {shape.connections}\n"
-        "messages_per_connection = 100000\ntls = 'none'\n"
+        "messages_per_connection = 100000\nrecipients_per_session = 100000\nconnection_spacing_s = 0\ntls = 'none'\n"
     )
     zone = {"*.example": {"MX": "10 mx.sink.example."}, "mx.sink.example": {"A": "127.0.0.1"}}
     with (

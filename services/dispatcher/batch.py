@@ -16,6 +16,7 @@ from opentelemetry.context import Context
 
 from hayabin.broker import Delivery
 from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
+from services.dispatcher.intake import Intake
 
 
 @dataclass(slots=True, eq=False)
@@ -32,9 +33,11 @@ class BatchInHand:
     given_back: bool = False
     all_settled: asyncio.Event = field(default_factory=asyncio.Event)
     transactional: bool = False
+    intake: Intake = field(default_factory=Intake)
 
-    def settle_one(self) -> None:
-        """One mail less."""
+    def settle_one(self, *, begun: bool) -> None:
+        """One mail less; ``begun`` where the gate let it through."""
+        self.intake.left(begun=begun)
         self.open_mails -= 1
         if self.open_mails == 0:
             self.all_settled.set()
@@ -110,11 +113,13 @@ class Job:
     def _let_batch_go(self) -> None:
         if self._holds_batch:
             self._holds_batch = False
-            self.batch.settle_one()
+            self.batch.settle_one(begun=self.claimed)
 
 
-def take_in_hand(delivery: Delivery, batch: MailBatch, context: Context, now_s: float) -> list[Job]:
-    """The jobs of a batch; they hold nothing of the message itself, so that one of them does not keep all in memory."""
+def take_in_hand(
+    delivery: Delivery, batch: MailBatch, context: Context, now_s: float, intake: Intake | None = None
+) -> list[Job]:
+    """The jobs of a batch that ``intake`` let in; they hold nothing of the message itself, so that one of them does not keep all in memory."""
     launched_at = datetime.fromtimestamp(batch.launched_ms / 1000, UTC)
     in_hand = BatchInHand(
         delivery,
@@ -125,6 +130,7 @@ def take_in_hand(delivery: Delivery, batch: MailBatch, context: Context, now_s: 
         len(batch.mails),
         batch.lease_expires_ms / 1000,
         transactional=batch.lane.startswith("transactional-"),
+        intake=intake or Intake(mails=len(batch.mails)),
     )
     return [_job(in_hand, mail, batch.attempt, now_s) for mail in batch.mails]
 

@@ -25,6 +25,7 @@ from hayabin.telemetry import tracing
 from hayabin.telemetry.metrics import LANE_POSTPONED, TAKEN_OVER
 from services.dispatcher.batch import BatchInHand, Job, take_in_hand
 from services.dispatcher.destination import PATIENCE_S, Destination, refuse
+from services.dispatcher.intake import Intake
 from services.dispatcher.mta_sts import MtaSts
 from services.dispatcher.outcomes import Postponement
 from services.dispatcher.postponing import let_go
@@ -54,6 +55,8 @@ class Worker:
     grace_s: float = 15.0
     destinations: dict[object, Destination] = field(default_factory=dict)
     in_hand: set[BatchInHand] = field(default_factory=set)
+    intake: Intake = field(default_factory=Intake)
+    urgent_intake: Intake = field(default_factory=Intake)  # transactional mail does not wait behind bulk
     learnt: dict[str, str] = field(default_factory=dict)  # domain → provider, for the renderers
 
     async def handle(self, delivery: Delivery) -> None:
@@ -67,6 +70,8 @@ class Worker:
         if batch.lease_expires_ms < self.clock.now_s() * 1000 or not batch.mails:
             return
         reach(CrashPoint.DISPATCH_RECEIVED)
+        intake = self.urgent_intake if batch.lane.startswith("transactional-") else self.intake
+        await intake.enter(len(batch.mails))
         attributes: dict[str, str | int] = {
             "hayabin.campaign_id": batch.campaign_id,
             "hayabin.lane": batch.lane,
@@ -76,7 +81,7 @@ class Worker:
         with tracing.tracer().start_as_current_span(
             "dispatch.batch", context=tracing.extract(delivery.headers), attributes=attributes
         ) as span:
-            jobs = take_in_hand(delivery, batch, set_span_in_context(span), time.monotonic())
+            jobs = take_in_hand(delivery, batch, set_span_in_context(span), time.monotonic(), intake)
             in_hand = jobs[0].batch
             self.in_hand.add(in_hand)
             try:
@@ -180,6 +185,8 @@ class Worker:
 
     async def drain(self) -> None:
         """Finish what is claimed and give back the rest; the subscriptions must be cancelled and ``stopping`` set."""
+        for intake in (self.intake, self.urgent_intake):
+            intake.end()
         for destination in self.destinations.values():
             destination.give_back()
         end_s = time.monotonic() + self.grace_s
