@@ -1,7 +1,7 @@
 """One destination: the MX hosts that some domains share, the mails that wait for it, the connections that serve it.
 
-Promises: a slow, dead or closed destination holds up nobody else. What it cannot take within a second or so is taken
-over from its batch (``Job.detach``), as much as it takes in ``KEEP_S``; the rest goes back to the ledger unattempted,
+Promises: a slow, dead or closed destination holds up nobody else. What a slow one cannot take within a second or so is
+taken over from its batch (``Job.detach``), as much as it takes in ``KEEP_S``; the rest goes back to the ledger unattempted,
 with the reason and the time at which the lane will have room. What cannot be reached is deferred, and rests. Claimed
 mails are never given back unattempted.
 Fails: nothing comes out of a connection's task; a surprise is logged and the mails it had claimed become ``unknown``.
@@ -33,6 +33,10 @@ from services.dispatcher.tempo import Tempo
 
 PATIENCE_S = 1.0
 """What waits longer than this shows that the destination is slower than what comes."""
+FAST_PER_S = 400.0
+"""What takes so much holds up nobody for long, as the belt holds little more (``feeder``): where mails wait for it, that
+is because this process or this machine is slow, and giving them back would make it slower."""
+FAST_SPAN_S = 3.0
 HOLD_S = 3.0
 """A mail that there is no room to take over waits so long with its batch."""
 KEEP_S = 10.0
@@ -265,9 +269,10 @@ class Destination:
     def _look_for_saturation(self, now_s: float) -> None:
         oldest_s = self.waiting.oldest_s()
         waited_s = 0.0 if oldest_s is None else now_s - oldest_s
-        if waited_s < PATIENCE_S / 2:
+        fast = self.tempo.per_s(FAST_SPAN_S) >= FAST_PER_S
+        if fast or waited_s < PATIENCE_S / 2:
             self.saturated = False
-        if waited_s < PATIENCE_S:
+        if fast or waited_s < PATIENCE_S:
             return
         self.saturated = True
         put_off = self.waiting.take_last_of_bulk(max(0, -self._room()))
