@@ -81,6 +81,14 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
 
 
+async def _as_it_is(_connection: Connection) -> None:
+    """Hand a connection on without a round trip.
+
+    asyncpg rolls back what is open; nobody leaves settings, cursors or listeners behind (``SET LOCAL`` and locks of
+    transactions only), and who takes a lock of the session gives it back.
+    """
+
+
 async def open_pool(url: str, *, name: str, size: int = 4, look_ups: bool = False) -> Pool:
     """An asyncpg pool of at most ``size`` connections; JSONB comes and goes as Python objects, JSON as text.
 
@@ -92,6 +100,7 @@ async def open_pool(url: str, *, name: str, size: int = 4, look_ups: bool = Fals
         init_size=1,
         max_size=size,
         init=_prepare,
+        reset=_as_it_is,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=STATEMENT_TIMEOUT_S,
         server_settings={"application_name": name, **(_LOOK_UPS if look_ups else _SESSION)},

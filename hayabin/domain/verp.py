@@ -27,6 +27,23 @@ _ID = struct.Struct(">BQ")
 _ID_MAX = 2**64 - 1
 _MESSAGE_ID = re.compile(r"([0-9]{1,20})\.([a-z2-7]{21})@[^@\s<>]+", re.ASCII)
 _RETURN_PATH = re.compile(r"b-([a-z2-7]{37})@[^@\s<>]+", re.ASCII)
+_ALPHABET = b"abcdefghijklmnopqrstuvwxyz234567" * 8
+
+
+def _spread() -> tuple[tuple[int, int, int], ...]:
+    """How 64 groups of 5 bits, one after the other in a number, become its bytes: shifts, and what is shifted by them.
+
+    Each step takes runs of groups apart in their middle, all at once: 64, 32, 16, 8, 4, 2.
+    """
+    steps = []
+    for half in (32, 16, 8, 4, 2, 1):
+        ones = (1 << half * 5) - 1
+        lower = sum(ones << run * half * 16 for run in range(32 // half))
+        steps.append((half * 3, lower << half * 5, lower))
+    return tuple(steps)
+
+
+_SPREAD = _spread()
 
 
 class VerpClaim(NamedTuple):
@@ -110,8 +127,12 @@ def _return_path_parts(address: str) -> re.Match[str] | None:
 
 
 def _spell(sealed: bytes) -> str:
-    """Base32 without padding (RFC 4648 §6), in lower case."""
-    return base64.b32encode(sealed).rstrip(b"=").lower().decode("ascii")
+    """Base32 without padding (RFC 4648 §6), in lower case, of at most 40 bytes; a third of the library's time."""
+    chars = (len(sealed) * 8 + 4) // 5
+    groups = int.from_bytes(sealed, "big") << chars * 5 - len(sealed) * 8
+    for shift, upper, lower in _SPREAD:
+        groups = (groups & upper) << shift | groups & lower
+    return groups.to_bytes(chars, "big").translate(_ALPHABET).decode("ascii")
 
 
 def _unspell(spelled: str, size_bytes: int) -> bytes:

@@ -32,7 +32,7 @@ from services.dispatcher.gate import DATABASE_AWAY
 MAX_ROWS = 1000
 MAX_WAITING = 5000
 """Bounds memory while the database is away: connections wait for room before their next transaction."""
-WINDOW_S = 0.005
+WINDOW_S = 0.03
 _RETRY_S = 0.5
 _REFUSED = (
     asyncpg.DataError,
@@ -106,11 +106,12 @@ class OutcomeWriter:
         """Write until cancelled."""
         while True:
             await self._arrived.wait()
-            await asyncio.sleep(WINDOW_S)
-            self._arrived.clear()
-            while self._reports or self._postponed:
-                await self._write_some()
-            self._empty.set()
+            if max(len(self._reports), len(self._postponed)) < MAX_ROWS:
+                await asyncio.sleep(WINDOW_S)
+            await self._write_some()
+            if not self._reports and not self._postponed:
+                self._arrived.clear()
+                self._empty.set()
 
     async def _write_some(self) -> None:
         reports = self._reports[:MAX_ROWS]

@@ -168,6 +168,7 @@ class SmtpSession(asyncio.Protocol):
             self._garbled(data)
             return
         waiter, transaction = self._waiter, self._transaction  # neither changes until the task runs again
+        step = None
         for number, reply in enumerate(replies, 1):
             if waiter is None or transaction is None or waiter.done():
                 self._unasked(reply)
@@ -175,9 +176,8 @@ class SmtpSession(asyncio.Protocol):
             self._said.append(reply)
             step = transaction.take(reply)
             if step is _WAIT:
-                self._deadline.move(self._patience_s[transaction.phase])
-                acknowledge_at_once(self._socket)
-            elif step is _DONE or step is _DONE_CLOSE:
+                continue
+            if step is _DONE or step is _DONE_CLOSE:
                 self._finish(transaction, transaction.outcome)
                 if step is _DONE_CLOSE:
                     self._shut()
@@ -190,6 +190,9 @@ class SmtpSession(asyncio.Protocol):
                 self._go_on(step, transaction)
         if self._parser.broken is not None:
             self._garbled(data)
+        elif step is _WAIT and transaction is not None:  # for a reply that did not come with the others
+            self._deadline.move(self._patience_s[transaction.phase])
+            acknowledge_at_once(self._socket)
 
     def _garbled(self, data: bytes) -> None:
         # Not behind content, which the server could repeat.

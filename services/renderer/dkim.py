@@ -28,10 +28,15 @@ Field = tuple[bytes, bytes]
 
 def canonical(name: bytes, value: bytes) -> bytes:
     """A field in relaxed canonical form, without the final CRLF (RFC 6376 §3.4.2)."""
+    return name.lower() + b":" + relaxed(value)
+
+
+def relaxed(value: bytes) -> bytes:
+    """The value of a field in relaxed canonical form."""
     unfolded = value.replace(b"\r\n", b"")
     if b"  " in unfolded or b"\t" in unfolded:
         unfolded = _WHITE.sub(b" ", unfolded)
-    return name.lower() + b":" + unfolded.strip()
+    return unfolded.strip()
 
 
 def body_hash(body: bytes) -> bytes:

@@ -13,15 +13,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 import pybase64
 
-from services.renderer.dkim import DkimSigner, Field, body_hash, canonical, signed_names
+from services.renderer.dkim import DkimSigner, Field, body_hash, canonical, relaxed, signed_names
 from services.renderer.headers import addr_spec, mailbox, phrase, shared_mailbox, unstructured
 
 _LINE = 76
 _CUT_MAX_LINES = 1000
 """Beyond this the prepared cuts would take more memory than they save time."""
+_OWN: tuple[Field, ...] = (
+    (b"To", b"%b"),
+    (b"Subject", b"%b"),
+    (b"Date", b"%b"),
+    (b"Message-ID", b"%b"),
+    (b"List-Unsubscribe", b"<%b>"),
+)
+_TEXT = b"text/plain; charset=utf-8"
+_HTML = b"text/html; charset=utf-8"
+_BASE64: Field = (b"Content-Transfer-Encoding", b"base64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +50,8 @@ class Sender:
     domain: str
 
 
-@dataclass(frozen=True, slots=True)
-class MailParts:
-    """What one mail has of its own; ``message_id`` with its angle brackets."""
+class MailParts(NamedTuple):
+    """What one mail has of its own; ``message_id``, with its angle brackets, and the URL have no white space."""
 
     to_name: str
     to_address: str
@@ -52,6 +62,17 @@ class MailParts:
     unsubscribe_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The header of all mails of one form: as it is written and as it is signed, with a ``%b`` for each value of
+    ``_OWN``, and the names for ``h=``.
+    """
+
+    raw: bytes
+    canonical: bytes
+    names: bytes
+
+
 class MailWriter:
     """Writes the mails of one campaign."""
 
@@ -59,23 +80,13 @@ class MailWriter:
         """Make the shared parts."""
         self._signers = tuple(signers)
         boundary = hashlib.blake2b(f"{sender.domain}:{sender.campaign_id}".encode(), digest_size=12).hexdigest()
-        self._boundary = f"=_hb_{boundary}".encode()
-        list_label = f"list-{sender.list_id}" if sender.list_id else f"test-{sender.tenant_id}"
-        list_id = b"<%s.%s>" % (list_label.encode(), sender.domain.encode("idna"))
-        list_name = phrase(sender.list_name)
-        feedback = f"{sender.campaign_id}:{sender.tenant_id}:{sender.message_class}:hayabin"
-        self._from: Field = (b"From", shared_mailbox(sender.from_name, sender.from_address))
-        self._shared: tuple[Field, ...] = (
-            (b"List-Unsubscribe-Post", b"List-Unsubscribe=One-Click"),
-            (b"List-Id", list_name + b"\r\n " + list_id if list_name else list_id),
-            (b"Feedback-ID", feedback.encode()),
-            (b"MIME-Version", b"1.0"),
-            *(((b"Reply-To", addr_spec(sender.reply_to)),) if sender.reply_to else ()),
-        )
-        self._shared_raw = b"".join(_raw(field) for field in self._shared)
-        self._shared_canonical = b"".join(canonical(*field) + b"\r\n" for field in self._shared)
-        self._names: dict[int, bytes] = {}
-        self._multipart = b'multipart/alternative;\r\n boundary="' + self._boundary + b'"'
+        edge = f"--=_hb_{boundary}".encode()
+        self._before_text = edge + b"\r\n" + _raw((b"Content-Type", _TEXT)) + _raw(_BASE64)
+        self._before_html = edge + b"\r\n" + _raw((b"Content-Type", _HTML)) + _raw(_BASE64)
+        self._after = edge + b"--\r\n"
+        multipart = b'multipart/alternative;\r\n boundary="' + edge.removeprefix(b"--") + b'"'
+        self._multipart = _head(sender, ((b"Content-Type", multipart),))
+        self._plain = _head(sender, ((b"Content-Type", _TEXT), _BASE64))
 
     def write(self, parts: MailParts, date: datetime) -> bytes:
         """The whole mail, signed, ready for the wire (but for dot-stuffing).
@@ -83,46 +94,52 @@ class MailWriter:
         Raises:
             PermanentFailure: the address cannot be written.
         """
-        content_type, body = self._body(parts)
-        own: tuple[Field, ...] = (
-            (b"To", mailbox(parts.to_name, parts.to_address)),
-            (b"Subject", unstructured(parts.subject, len("Subject: "))),
-            (b"Date", _date(date)),
-            (b"Message-ID", parts.message_id.encode()),
-            (b"List-Unsubscribe", b"<" + parts.unsubscribe_url.encode() + b">"),
-            (b"Content-Type", content_type),
-            *(((b"Content-Transfer-Encoding", b"base64"),) if parts.html is None else ()),
-        )
-        raw = _raw(self._from) + b"".join(map(_raw, own)) + self._shared_raw
-        signatures = b""
+        to = mailbox(parts.to_name, parts.to_address)
+        subject = unstructured(parts.subject, len("Subject: "))
+        others = (_date(date), parts.message_id.encode(), parts.unsubscribe_url.encode())
+        head = self._plain if parts.html is None else self._multipart
+        body = self._body(parts)
+        signatures: list[bytes] = []
         if self._signers:
-            head = b"".join(canonical(*field) + b"\r\n" for field in (self._from, *own)) + self._shared_canonical
-            bh = body_hash(body)
-            names = self._names.get(len(own))
-            if names is None:
-                names = self._names[len(own)] = signed_names((self._from, *own, *self._shared))
-            timestamp = int(date.timestamp())
-            signatures = b"".join(signer.sign(names, head, bh, timestamp) for signer in self._signers)
-        return signatures + raw + b"\r\n" + body
+            canonical_fields = head.canonical % (relaxed(to), relaxed(subject), *others)
+            bh, timestamp = body_hash(body), int(date.timestamp())
+            signatures = [signer.sign(head.names, canonical_fields, bh, timestamp) for signer in self._signers]
+        return b"".join((*signatures, head.raw % (to, subject, *others), b"\r\n", body))
 
-    def _body(self, parts: MailParts) -> tuple[bytes, bytes]:
+    def _body(self, parts: MailParts) -> bytes:
         text = _base64_lines(parts.text)
         if parts.html is None:
-            return b"text/plain; charset=utf-8", text
-        edge = b"--" + self._boundary
-        body = b"".join(
-            (
-                edge,
-                b"\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n",
-                text,
-                edge,
-                b"\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n",
-                _base64_lines(parts.html),
-                edge,
-                b"--\r\n",
-            )
-        )
-        return self._multipart, body
+            return b"\r\n".join((*text, b""))
+        html = _base64_lines(parts.html)
+        return b"\r\n".join((self._before_text, *text, self._before_html, *html, self._after))
+
+
+def _head(sender: Sender, form: Sequence[Field]) -> Head:
+    """The header of the mails of ``sender`` whose content is of one ``form``."""
+    list_label = f"list-{sender.list_id}" if sender.list_id else f"test-{sender.tenant_id}"
+    list_id = b"<%s.%s>" % (list_label.encode(), sender.domain.encode("idna"))
+    list_name = phrase(sender.list_name)
+    feedback = f"{sender.campaign_id}:{sender.tenant_id}:{sender.message_class}:hayabin"
+    fields: tuple[Field, ...] = (
+        _constant(b"From", shared_mailbox(sender.from_name, sender.from_address)),
+        *_OWN,
+        *form,
+        (b"List-Unsubscribe-Post", b"List-Unsubscribe=One-Click"),
+        _constant(b"List-Id", list_name + b"\r\n " + list_id if list_name else list_id),
+        _constant(b"Feedback-ID", feedback.encode()),
+        (b"MIME-Version", b"1.0"),
+        *((_constant(b"Reply-To", addr_spec(sender.reply_to)),) if sender.reply_to else ()),
+    )
+    return Head(
+        raw=b"".join(map(_raw, fields)),
+        canonical=b"".join(canonical(*field) + b"\r\n" for field in fields),
+        names=signed_names(fields),
+    )
+
+
+def _constant(name: bytes, value: bytes) -> Field:
+    """A field of a ``Head`` that is the same in every mail; a ``%`` in it stays one."""
+    return name, value.replace(b"%", b"%%")
 
 
 def _raw(field: Field) -> bytes:
@@ -135,23 +152,22 @@ def _date(date: datetime) -> bytes:
     return format_datetime(date.astimezone(UTC)).encode()
 
 
-def _base64_lines(text: str) -> bytes:
-    """UTF-8 as base64 in lines of 76 with CRLF; line ends of the text become CRLF first (RFC 2046 §4.1.1)."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    encoded = (text or "\n").replace("\n", "\r\n").encode("utf-8", "replace")
-    return _wrap(pybase64.b64encode(encoded))
+def _base64_lines(text: str) -> Sequence[bytes]:
+    """UTF-8 as lines of base64; line ends of the text become CRLF first (RFC 2046 §4.1.1)."""
+    encoded = text.encode("utf-8", "replace") or b"\n"
+    if b"\r" in encoded:
+        encoded = encoded.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return _cut(pybase64.b64encode(encoded.replace(b"\n", b"\r\n")))
 
 
-def _wrap(encoded: bytes) -> bytes:
-    """Base64 in lines (RFC 2045 §6.8); the cut by ``struct`` takes a third of what the library's own wrapping does."""
+def _cut(encoded: bytes) -> Sequence[bytes]:
+    """Base64 in lines (RFC 2045 §6.8); by ``struct`` it takes a third of what the library's own wrapping does."""
     lines = len(encoded) // _LINE
     if lines > _CUT_MAX_LINES:
-        cut: Sequence[bytes] = [encoded[at : at + _LINE] for at in range(0, lines * _LINE, _LINE)]
-    else:
-        cut = _cutter(lines).unpack_from(encoded)
+        return [encoded[at : at + _LINE] for at in range(0, len(encoded), _LINE)]
+    cut = _cutter(lines).unpack_from(encoded)
     rest = encoded[lines * _LINE :]
-    return b"\r\n".join((*cut, rest, b"") if rest else (*cut, b""))
+    return (*cut, rest) if rest else cut
 
 
 @lru_cache(maxsize=256)

@@ -19,8 +19,8 @@ import orjson
 from hayabin.broker import Broker, Delivery, Outgoing
 from hayabin.broker.topology import DISPATCH, belt_of, pool_queues
 from hayabin.content.render import MergeFieldMissing, SystemVariables
-from hayabin.contracts.codec import decode, encode
-from hayabin.contracts.dispatch_pb2 import MailBatch
+from hayabin.contracts.codec import decode, encode_batch, encode_mail
+from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
 from hayabin.contracts.render_pb2 import RenderChunk
 from hayabin.crash_points import CrashPoint, reach
 from hayabin.database.clock import DatabaseClock
@@ -57,6 +57,14 @@ class Rendered:
     outgoing: list[Outgoing] = field(default_factory=list)
     failures: list[RenderFailure] = field(default_factory=list)
     mails: int = 0
+
+
+@dataclass(slots=True)
+class OpenBatch:
+    """A batch that is being filled: its head, and its mails as they will stand in it."""
+
+    head: MailBatch
+    mails: list[bytes] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -128,7 +136,7 @@ class ChunkWork:
     known: Mapping[str, str]
     headers: dict[str, str]
     belt: RenderBelt
-    open_batches: dict[str, MailBatch] = field(default_factory=dict)
+    open_batches: dict[str, OpenBatch] = field(default_factory=dict)
     done: Rendered = field(default_factory=Rendered)
 
     def run(self, rows: Sequence[Any]) -> Rendered:
@@ -187,25 +195,26 @@ class ChunkWork:
         lane = lane_of(domain, kind, self.known.get(domain))  # type: ignore[arg-type]
         batch = self.open_batches.get(lane)
         if batch is None:
-            batch = self.open_batches[lane] = MailBatch(
-                tenant_id=self.campaign.tenant_id,
-                campaign_id=self.campaign.id,
-                attempt=attempt,
-                pool=self.campaign.pool,
-                lane=lane,
-                lease_expires_ms=self.chunk.lease_expires_ms,
-                launched_ms=self.chunk.launched_ms,
-            )
-        batch.mails.add(  # made in its place: one that is appended is copied, content and all
-            message_id=message_id,
-            return_path=issue_return_path(message_id, attempt + 1, self.worker.ring, names.return_path_domain),
-            recipient=recipient,
-            content=content,
-        )
+            batch = self.open_batches[lane] = OpenBatch(self._head(lane))
+        return_path = issue_return_path(message_id, attempt + 1, self.worker.ring, names.return_path_domain)
+        envelope = Mail(message_id=message_id, return_path=return_path, recipient=recipient)
+        batch.mails.append(encode_mail(envelope, content))
         if len(batch.mails) >= names.batch_mails:
             self._close(lane)
+
+    def _head(self, lane: str) -> MailBatch:
+        return MailBatch(
+            tenant_id=self.campaign.tenant_id,
+            campaign_id=self.campaign.id,
+            attempt=self.chunk.attempt,
+            pool=self.campaign.pool,
+            lane=lane,
+            lease_expires_ms=self.chunk.lease_expires_ms,
+            launched_ms=self.chunk.launched_ms,
+        )
 
     def _close(self, lane: str) -> None:
         batch = self.open_batches.pop(lane)
         self.done.mails += len(batch.mails)
-        self.done.outgoing.append(Outgoing(DISPATCH, f"{batch.pool}.{lane}", encode(batch), self.headers))
+        body = encode_batch(batch.head, batch.mails)
+        self.done.outgoing.append(Outgoing(DISPATCH, f"{self.campaign.pool}.{lane}", body, self.headers))

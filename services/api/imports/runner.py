@@ -52,9 +52,6 @@ class _Job:
 async def run_next_import(database: Database, instance: str) -> bool:
     """Take up a queued or abandoned job and finish it; False if there is none."""
     async with database.pool.acquire() as connection:
-        # a worker whose machine is lost must not hold its job for the two hours of a default keepalive
-        await connection.execute("SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 5; "
-                                 "SET tcp_keepalives_count = 3")  # fmt: skip
         job = await _claim(connection)
         if job is None:
             return False
