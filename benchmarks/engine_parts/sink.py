@@ -135,7 +135,7 @@ class Session(asyncio.Protocol):
         self._tenths = book.accepted_in.setdefault(name, {})
         self._buffer = b""
         self._tail = b""
-        self._in_content = False
+        self._in_content = self._dot_waits = False  # in content; its end waits for the answer
         self._begun_s = 0.0
         self._recipient = b""
 
@@ -167,9 +167,15 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what arrived: content, or commands."""
         if self._in_content:
-            self._tail = data[-5:] if len(data) >= 5 else (self._tail + data)[-5:]
-            if self._tail == _END:
-                self._dot()
+            joined = self._tail + data
+            end = joined.find(_END)
+            if end < 0:
+                self._tail = joined[-4:]
+                return
+            data = joined[end + len(_END) :]
+            self._dot()
+        if self._dot_waits:  # a server answers in order
+            self._buffer += data
             return
         lines = (self._buffer + data).split(b"\r\n")
         self._buffer = lines.pop()
@@ -200,8 +206,8 @@ class Session(asyncio.Protocol):
         self._line.put(self, reply)
 
     def _dot(self) -> None:
-        """Answer the final dot when it is its turn; our client writes nothing behind it before it has the reply."""
-        self._in_content = False
+        """Answer the final dot when it is its turn, and what came behind it after that."""
+        self._in_content, self._dot_waits = False, True
         self._book.pace.put(self._accept)
 
     def _accept(self) -> None:
@@ -218,6 +224,9 @@ class Session(asyncio.Protocol):
         if book.every_recipient:
             book.mails_of[self._recipient] = book.mails_of.get(self._recipient, 0) + 1
         self._line.put(self, _OK)
+        self._dot_waits = False
+        if self._buffer:
+            self.data_received(b"")
 
 
 def _full_backlog(address: str, port: int) -> list[socket.socket]:

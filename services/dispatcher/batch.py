@@ -119,7 +119,10 @@ class Job:
 def take_in_hand(
     delivery: Delivery, batch: MailBatch, context: Context, now_s: float, intake: Intake | None = None
 ) -> list[Job]:
-    """The jobs of a batch that ``intake`` let in; they hold nothing of the message itself, so that one of them does not keep all in memory."""
+    """The jobs of a batch that ``intake`` let in.
+
+    They hold nothing of the message itself, so that one of them does not keep all in memory.
+    """
     launched_at = datetime.fromtimestamp(batch.launched_ms / 1000, UTC)
     in_hand = BatchInHand(
         delivery,

@@ -49,6 +49,7 @@ class Carrier:
     """See the module; ``begun_s`` is since when what it does now takes (for who estimates)."""
 
     __slots__ = (
+        "_announced",
         "_around",
         "_destination",
         "_had_enough",
@@ -73,6 +74,7 @@ class Carrier:
         self.connected = False
         self._had_enough = False
         self._session: SmtpSession | None = None
+        self._announced: Envelope | None = None  # of the next mail of the group
 
     def cut_short(self) -> None:
         """End what is under way where that is safe: no final dot is out."""
@@ -194,7 +196,7 @@ class Carrier:
                     return
                 job = group.popleft()
                 try:
-                    await self._send(session, job)
+                    await self._send(session, job, group[0] if group else None)
                 except Exception:
                     peer = session.peer
                     way = Way(self._destination.provider, peer.source_ip, peer.host, peer.address, peer)
@@ -241,14 +243,17 @@ class Carrier:
             self.lane.give_back(len(jobs) - len(group))
         return deque(group)
 
-    async def _send(self, session: SmtpSession, job: Job) -> None:
+    async def _send(self, session: SmtpSession, job: Job, following: Job | None) -> None:
         destination, peer = self._destination, session.peer
         self.begun_s = started_s = time.monotonic()
         way = Way(destination.provider, peer.source_ip, peer.host, peer.address, peer)
         with transaction_span(job, way) as span:
             try:
                 reach(CrashPoint.SMTP_BEFORE_MAIL)
-                end = await session.send(self._envelope(job))
+                envelope, self._announced = self._announced or self._envelope(job), None
+                if following is not None:
+                    self._announced = self._possible_envelope(following)
+                end = await session.send(envelope, self._announced)
             except EnvelopeRefused as error:
                 end = smtp_outcome.never_offered(str(error))
             self._had_enough = _has_enough_of_us(session, end)
@@ -271,6 +276,12 @@ class Carrier:
             verdict = None if judged is None else judged.verdict
             state = self._around.reporter.sent(job, way, schedule, Sent(end, verdict, session.conversation, soon=soon))
             span(state, end)
+
+    def _possible_envelope(self, job: Job) -> Envelope | None:
+        try:
+            return self._envelope(job)
+        except EnvelopeRefused:  # it comes to that when its turn comes
+            return None
 
     def _envelope(self, job: Job) -> Envelope:
         """The envelope in the form that the provider takes; the mailbox is that of the ledger.

@@ -1,9 +1,9 @@
 """One destination: the MX hosts that some domains share, the mails that wait for it, the connections that serve it.
 
 Promises: a slow, dead or closed destination holds up nobody else. What a slow one cannot take within a second or so is
-taken over from its batch (``Job.detach``), as much as it takes in ``KEEP_S``; the rest goes back to the ledger unattempted,
-with the reason and the time at which the lane will have room. What cannot be reached is deferred, and rests. Claimed
-mails are never given back unattempted.
+taken over from its batch (``Job.detach``), as much as it takes in ``KEEP_S``; the rest goes back to the ledger
+unattempted, with the reason and the time at which the lane will have room. What cannot be reached is deferred, and
+rests. Claimed mails are never given back unattempted.
 Fails: nothing comes out of a connection's task; a surprise is logged and the mails it had claimed become ``unknown``.
 """
 
@@ -34,8 +34,8 @@ from services.dispatcher.tempo import Tempo
 PATIENCE_S = 1.0
 """What waits longer than this shows that the destination is slower than what comes."""
 FAST_PER_S = 400.0
-"""What takes so much holds up nobody for long, as the belt holds little more (``feeder``): where mails wait for it, that
-is because this process or this machine is slow, and giving them back would make it slower."""
+"""What takes so much holds up nobody for long, as the belt holds little more (``feeder``). Where mails wait for it, this
+process or this machine is slow, and giving them back would make it slower."""
 FAST_SPAN_S = 3.0
 HOLD_S = 3.0
 """A mail that there is no room to take over waits so long with its batch."""

@@ -1,4 +1,4 @@
-"""How much this process takes from the belt: what it sends in half a second, so that the rest waits where others see it.
+"""How much this process takes from the belt: what it sends in half a second; the rest waits where others see it.
 
 Promises: mails wait here, unclaimed, for about ``AHEAD_S``, however many queues they come from and however slow the
 process is; so only what a destination holds up waits for longer, and the destination tells by that (``destination``).

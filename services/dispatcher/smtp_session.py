@@ -4,6 +4,8 @@ Promises: ``send`` always returns an ``Outcome`` in bounded time, whatever the p
 RFC 5321 §4.5.3.2; writes stop while the transport's buffer is full. A connection on which anything unforeseen happened
 is not ``usable`` afterwards, so replies can never be paired with the wrong mail, nor with a command that was not yet
 written. A server that does not keep what it offered in EHLO is asked again without, as long as no content was sent.
+Where the server offers PIPELINING, the commands of the next mail follow the final dot in one write (RFC 2920 §3.1: a
+group may begin with content), so that a mail takes one round trip; its content waits for the replies to all of that.
 Fails: ``send`` raises ``EnvelopeRefused`` before anything is written. If its task is cancelled, the connection is
 aborted and the mail may have been taken if the dot was out: its claim must become ``unknown``.
 
@@ -44,6 +46,26 @@ _PIECE_BYTES: Final = 64 * 1024
 # Looked up once: they are compared for every reply.
 _WAIT, _CONTENT, _DONE, _DONE_CLOSE = Step.WAIT, Step.CONTENT, Step.DONE, Step.DONE_CLOSE
 _GARBAGE_BYTES: Final = 100  # of what is no reply, for the transcript
+_RECORDS_BYTES: Final = 512  # what TLS may add to the commands behind a final dot
+
+
+class _Ahead:
+    """A transaction whose commands were written behind the final dot of the one before; ``step`` waits for ``send``."""
+
+    __slots__ = ("content", "envelope", "said", "step", "transaction")
+
+    def __init__(self, envelope: Envelope, content: bytes, transaction: Transaction) -> None:
+        self.envelope, self.content, self.transaction = envelope, content, transaction
+        self.said: list[Said] = [transaction.command]
+        self.step = _WAIT
+
+    def take(self, reply: Reply) -> bool:
+        """Take a reply; False if there is nothing left to answer."""
+        if self.step is not _WAIT:
+            return False
+        self.said.append(reply)
+        self.step = self.transaction.take(reply)
+        return True
 
 
 class SmtpSession(asyncio.Protocol):
@@ -64,6 +86,8 @@ class SmtpSession(asyncio.Protocol):
         self._socket: socket.socket | None = transport.get_extra_info("socket")
         self._parser = ReplyParser()
         self._transaction: Transaction | None = None
+        self._next: _Ahead | None = None  # to be written behind the final dot of the mail at hand
+        self._ahead: _Ahead | None = None  # written so
         self._waiter: asyncio.Future[Outcome] | None = None
         self._content = b""
         self._rest: memoryview | None = None  # content not yet handed to the transport
@@ -76,54 +100,101 @@ class SmtpSession(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """True if another mail may be sent; not where a reply has begun that nobody asked for."""
-        return not (self._closing or self._transport.is_closing() or (self._parser.pending and self._waiter is None))
+        unasked = self._parser.pending and self._waiter is None and self._ahead is None
+        return not (self._closing or self._transport.is_closing() or unasked)
 
     @property
     def conversation(self) -> Conversation:
         """What was said for the last mail, or for the one under way."""
         return Conversation(self.peer, self.transactions, self._opening, self._said)
 
-    async def send(self, envelope: Envelope) -> Outcome:
-        """Carry one mail through a transaction.
+    async def send(self, envelope: Envelope, then: Envelope | None = None) -> Outcome:
+        """Carry one mail through a transaction; ``then`` is what the next call will send, unless this one closes.
 
-        Raises: EnvelopeRefused before anything is written; RuntimeError if a mail is already under way.
+        Raises: EnvelopeRefused before anything is written; RuntimeError if a mail is already under way, or if another
+            one was announced.
         """
         if self._waiter is not None:
             raise RuntimeError("one mail at a time")
+        ahead = self._announced_as(envelope)
         self._said = []
-        refusal = self.extensions.refusal(envelope)
-        if refusal is not None:
+        content = wire_content(envelope.content) if ahead is None else ahead.content
+        if ahead is None and (refusal := self._refusal(envelope)) is not None:
             return refusal
-        content = wire_content(envelope.content)
-        if not self.usable:
-            return self._without_connection()
         started = time.perf_counter()  # uvloop's own clock counts milliseconds
         self._content = content
         self.transactions += 1
+        self._next = self._prepared(then)
         outcome: Outcome | None = None
         while outcome is None:
-            transaction = self._transaction = Transaction(envelope, self.extensions, reset=self._reset)
+            transaction = (
+                Transaction(envelope, self.extensions, reset=self._reset) if ahead is None else ahead.transaction
+            )
+            self._transaction = transaction
             self._waiter = self._loop.create_future()
-            self._deadline.move(self._timeouts.mail_s)
-            self._write(transaction.command)
             try:
+                if ahead is None:
+                    self._deadline.move(self._timeouts.mail_s)
+                    self._write(transaction.command)
+                else:
+                    self._take_up(ahead)
                 outcome = await self._waiter
             finally:
                 if not self._waiter.done() or self._waiter.cancelled():
                     self.abort()
                 self._waiter = self._transaction = self._rest = None
             if outcome.kind is not OutcomeKind.ACCEPTED:
-                outcome = self._conceded(transaction, outcome)
+                outcome = self._conceded(transaction, outcome, ahead=ahead is not None)
+            ahead = None
         return Outcome(outcome.phase, outcome.kind, outcome.reply, time.perf_counter() - started)
 
-    def _conceded(self, transaction: Transaction, outcome: Outcome) -> Outcome | None:
+    def _announced_as(self, envelope: Envelope) -> _Ahead | None:
+        """What was written of this mail behind the last final dot.
+
+        Raises: RuntimeError if it was another mail: the server would put one mail's content under another's envelope.
+        """
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.envelope is not envelope:
+            self.abort()
+            raise RuntimeError("another mail was announced")
+        return ahead
+
+    def _refusal(self, envelope: Envelope) -> Outcome | None:
+        """Give the outcome of a mail that cannot be offered here."""
+        return self.extensions.refusal(envelope) or (None if self.usable else self._without_connection())
+
+    def _prepared(self, envelope: Envelope | None) -> _Ahead | None:
+        """The transaction that may follow the final dot of the mail at hand."""
+        offers = self.extensions
+        if envelope is None or not offers.pipelining or offers.refusal(envelope) is not None:
+            return None
+        try:
+            content = wire_content(envelope.content)
+        except EnvelopeRefused:  # as it will be when its turn comes
+            return None
+        return _Ahead(envelope, content, Transaction(envelope, offers, reset=False))
+
+    def _take_up(self, ahead: _Ahead) -> None:
+        """Go on with a transaction from where it has come while nobody waited for it."""
+        transaction, step, self._said = ahead.transaction, ahead.step, ahead.said
+        if transaction.outcome is not None:
+            self._finish(transaction, transaction.outcome)
+        elif self._closing or self._transport.is_closing():
+            self._finish(transaction, transaction.interrupted(Interruption.LOST))
+        elif step is _WAIT:
+            self._deadline.move(self._patience_s[transaction.phase])
+        else:
+            self._go_on(step, transaction)
+
+    def _conceded(self, transaction: Transaction, outcome: Outcome, *, ahead: bool) -> Outcome | None:
         """Give the outcome, or None if the mail is to be offered again because of what the server does not keep."""
-        fewer = transaction.concession(outcome)
+        fewer = transaction.concession(outcome, behind_dot=ahead)
         if fewer is None:
             return outcome
         lacking = "SIZE" if self.extensions.pipelining == fewer.pipelining else "PIPELINING"
         if lacking == "PIPELINING":
             BROKEN_OFFERS.note(self.peer, time.monotonic())
+        self._next = None  # it was to be offered in the same way
         self._said.append(f"the server offers {lacking} and does not keep it")
         self.extensions = fewer
         if self.usable:
@@ -132,8 +203,11 @@ class SmtpSession(asyncio.Protocol):
         return broken_off(Interruption.GARBLED, outcome.phase, dot_sent=False) if refused_for_good else outcome
 
     async def quit(self) -> None:
-        """Say QUIT, wait a little for the answer, and close; does nothing on a connection that is gone."""
-        if self.usable and self._waiter is None:
+        """Say QUIT, wait a little for the answer, and close; does nothing on a connection that is gone.
+
+        Where a mail was announced that does not come, the server waits for its content: the connection is dropped.
+        """
+        if self.usable and self._waiter is None and self._ahead is None:
             self._closing = self._quitting = True
             self._transport.write(b"QUIT\r\n")
             with contextlib.suppress(TimeoutError):
@@ -171,28 +245,48 @@ class SmtpSession(asyncio.Protocol):
         step = None
         for number, reply in enumerate(replies, 1):
             if waiter is None or transaction is None or waiter.done():
-                self._unasked(reply)
+                self._take_ahead(reply)
                 continue
             self._said.append(reply)
             step = transaction.take(reply)
-            if step is _WAIT:
-                continue
-            if step is _DONE or step is _DONE_CLOSE:
-                self._finish(transaction, transaction.outcome)
-                if step is _DONE_CLOSE:
-                    self._shut()
-            elif number < len(replies) or self._parser.pending or self._parser.broken is not None:
-                # The server answers what was not yet written: taken for the reply to the dot, that could lose a mail.
-                if number == len(replies) or replies[number].code != 421:
+            if step is not _WAIT:
+                behind = replies[number] if number < len(replies) else None
+                if not self._act(step, transaction, behind):
                     self._garbled(data)
                     return
-            else:
-                self._go_on(step, transaction)
-        if self._parser.broken is not None:
+        self._look_at_rest(data, transaction if step is _WAIT else None)
+
+    def _look_at_rest(self, data: bytes, waiting: Transaction | None) -> None:
+        """After the replies that have come: what has begun behind them, and what is still to come."""
+        ahead = self._ahead
+        if self._parser.broken is not None or (ahead is not None and ahead.step is not _WAIT and self._parser.pending):
             self._garbled(data)
-        elif step is _WAIT and transaction is not None:  # for a reply that did not come with the others
-            self._deadline.move(self._patience_s[transaction.phase])
-            acknowledge_at_once(self._socket)
+        elif ahead is not None or waiting is not None:
+            if waiting is not None and ahead is None:
+                self._deadline.move(self._patience_s[waiting.phase])
+            if ahead is None or ahead.step is _WAIT:
+                acknowledge_at_once(self._socket)  # the next reply did not come with the others
+
+    def _act(self, step: Step, transaction: Transaction, behind: Reply | None) -> bool:
+        """Do what a reply calls for, ``behind`` which another has come; False where the server is not to be trusted."""
+        if step is _DONE or step is _DONE_CLOSE:
+            self._finish(transaction, transaction.outcome)
+            if step is _DONE_CLOSE:
+                self._shut()
+        elif behind is not None or self._parser.pending or self._parser.broken is not None:
+            # The server answers what was not yet written: taken for the reply to the dot, that could lose a mail.
+            return behind is not None and behind.code == 421
+        else:
+            self._go_on(step, transaction)
+        return True
+
+    def _take_ahead(self, reply: Reply) -> None:
+        """Take a reply when no mail is under way: to what was written behind the last final dot, or to nothing."""
+        ahead = self._ahead
+        if ahead is None or not ahead.take(reply):
+            self._unasked(reply)
+        elif ahead.step is _DONE_CLOSE:
+            self._shut()
 
     def _garbled(self, data: bytes) -> None:
         # Not behind content, which the server could repeat.
@@ -235,7 +329,12 @@ class SmtpSession(asyncio.Protocol):
 
     def _write_content(self, transaction: Transaction) -> None:
         if len(self._content) <= _PIECE_BYTES and not self._paused:
-            self._transport.writelines((self._content, LONE_DOT))
+            following, self._next = self._next, None
+            if following is None:
+                self._transport.writelines((self._content, LONE_DOT))
+            else:
+                self._transport.writelines((self._content, LONE_DOT, following.transaction.command))
+                self._ahead = following
             self._dot_sent(transaction)
         else:
             self._rest = memoryview(self._content)
@@ -273,7 +372,8 @@ class SmtpSession(asyncio.Protocol):
         if transaction is None or self._waiter is None or self._waiter.done():
             return
         outcome = transaction.interrupted(cause)
-        if outcome.unknown and self._transport.get_write_buffer_size() > 0:
+        behind_dot = 0 if self._ahead is None else len(self._ahead.transaction.command) + _RECORDS_BYTES
+        if outcome.unknown and self._transport.get_write_buffer_size() > behind_dot:
             # The end of the content, and so the dot, never left this process, and never will.
             outcome = broken_off(cause, SmtpPhase.DATA, dot_sent=False)
         self._finish(transaction, outcome)

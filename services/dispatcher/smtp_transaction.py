@@ -170,16 +170,17 @@ class Transaction:
         """Give the outcome if no further reply can come; a refusal that came before stands."""
         return self._refused or broken_off(cause, self.phase, dot_sent=self._dot_sent)
 
-    def concession(self, outcome: Outcome) -> Extensions | None:
+    def concession(self, outcome: Outcome, *, behind_dot: bool = False) -> Extensions | None:
         """Give what to make use of instead if the server did not keep what it offered; None if that is not why.
 
+        ``behind_dot``: the commands followed the final dot of the mail before in one write.
         No content was sent then, so that the same mail may be offered again.
         Source: RFC 2920 §3.2, RFC 1870 §5 (a client may leave SIZE out), RFC 5321 §4.1.1.11 (555).
         """
         offers, stage, reply = self._offers, self._stage, outcome.reply
         if stage is _DOT or outcome.kind not in (OutcomeKind.REJECTED, OutcomeKind.TIMEOUT_BEFORE_DOT):
             return None
-        behind_another = outcome.phase is not SmtpPhase.MAIL or (self._reset and stage is not _RESET)  # in one write
+        behind_another = behind_dot or outcome.phase is not SmtpPhase.MAIL or (self._reset and stage is not _RESET)
         if reply is None:  # it answered to the first of our commands and then waits for others, as we do
             return replace(offers, pipelining=False) if offers.pipelining and behind_another else None
         out_of_order = behind_another and reply.code in _OUT_OF_ORDER

@@ -55,8 +55,10 @@ async def speak(there: socket.socket, stream: bytes, cuts: list[int], *, in_turn
     return heard
 
 
-async def converse(extensions: Extensions, stream: bytes, cuts: list[int], *, in_turn: bool, hang_up: bool) -> None:
-    """Send two mails to a server that says the stream, and check what is claimed of them."""
+async def converse(
+    extensions: Extensions, stream: bytes, cuts: list[int], *, in_turn: bool, hang_up: bool, announced: bool
+) -> None:
+    """Send three mails to a server that says the stream, and check what is claimed of them."""
     BROKEN_OFFERS.until_s.clear()
     here, there = socket.socketpair()
     there.setblocking(False)
@@ -67,8 +69,8 @@ async def converse(extensions: Extensions, stream: bytes, cuts: list[int], *, in
     server = asyncio.create_task(speak(there, stream, cuts, in_turn=in_turn, hang_up=hang_up))
     outcomes = []
     async with asyncio.timeout(LONGEST_S):
-        for _ in range(2):
-            outcome = await session.send(MAIL)
+        for _ in range(3):
+            outcome = await session.send(MAIL, MAIL if announced else None)
             check(outcome, session.conversation)
             outcomes.append(outcome)
     session.abort()
@@ -110,11 +112,15 @@ def test_send_any_bytes_of_the_server_outcome_soon_and_honest(
             st.lists(st.integers(0, 120), max_size=8),
             st.booleans(),
             st.booleans(),
+            st.booleans(),
         )
-        @example(Extensions(pipelining=True), b"250 a\r\n250 b\r\n354 c\r\n250 d\r\n", [], False, False)
-        @example(Extensions(pipelining=True), b"250 a\r\n250 b\r\n354 c\r\n250 d\r\n", [23], True, False)
-        @example(Extensions(), b"250 a\r\n250 b\r\n354 c\r\n250 d\r\n", [7, 14, 21], True, True)
-        def run(extensions: Extensions, stream: bytes, cuts: list[int], in_turn: bool, hang_up: bool) -> None:
-            runner.run(converse(extensions, stream, cuts, in_turn=in_turn, hang_up=hang_up))
+        @example(Extensions(pipelining=True), b"250 a\r\n250 b\r\n354 c\r\n250 d\r\n", [], False, False, False)
+        @example(Extensions(pipelining=True), b"250 a\r\n250 b\r\n354 c\r\n250 d\r\n", [23], True, False, False)
+        @example(Extensions(pipelining=True), b"250 a\r\n250 b\r\n354 c\r\n250 d\r\n" * 2, [23, 46], True, False, True)
+        @example(Extensions(), b"250 a\r\n250 b\r\n354 c\r\n250 d\r\n", [7, 14, 21], True, True, True)
+        def run(
+            extensions: Extensions, stream: bytes, cuts: list[int], in_turn: bool, hang_up: bool, announced: bool
+        ) -> None:
+            runner.run(converse(extensions, stream, cuts, in_turn=in_turn, hang_up=hang_up, announced=announced))
 
         run()
