@@ -25,17 +25,18 @@ FILL_LOCK = 7246002
 _SUPPRESSED = """EXISTS (SELECT 1 FROM suppressions s WHERE s.tenant_id = $2 AND s.address_key = p.address_key
     AND s.list_id IN (0, COALESCE($3::bigint, 0)) AND (s.expires_at IS NULL OR s.expires_at > now()))"""
 
+# Rows are numbered, and then inserted, in the order of ``people``; the sequence is looked up once, not for each.
 _FILL_LEDGER = f"""
 audience AS MATERIALIZED (
-    SELECT nextval(pg_get_serial_sequence('messages', 'id')) AS id, p.*,
+    SELECT nextval((SELECT pg_get_serial_sequence('messages', 'id')::regclass)) AS id, p.*,
            CASE WHEN NOT p.subscribed OR {_SUPPRESSED} THEN 'suppressed' ELSE 'due' END AS state
     FROM people p),
 led AS (
     INSERT INTO messages (id, tenant_id, campaign_id, address_key, state, reason) OVERRIDING SYSTEM VALUE
-    SELECT id, $2, $1, address_key, state, NULLIF(state, 'due') FROM audience ORDER BY id),
+    SELECT id, $2, $1, address_key, state, NULLIF(state, 'due') FROM audience),
 snapshot AS (
     INSERT INTO recipients (message_id, tenant_id, campaign_id, contact_id, wire, name, variables)
-    SELECT id, $2, $1, contact_id, wire, name, variables FROM audience ORDER BY id)
+    SELECT id, $2, $1, contact_id, wire, name, variables FROM audience)
 SELECT count(*) AS people, count(*) FILTER (WHERE state = 'suppressed') AS suppressed,
        COALESCE(max(contact_id), 0) AS through_contact_id FROM audience
 """  # noqa: S608 - a constant of ours

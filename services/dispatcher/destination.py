@@ -34,8 +34,8 @@ from services.dispatcher.tempo import Tempo
 PATIENCE_S = 1.0
 """What waits longer than this shows that the destination is slower than what comes."""
 FAST_PER_S = 400.0
-"""What takes so much holds up nobody for long, as the belt holds little more (``feeder``). Where mails wait for it, this
-process or this machine is slow, and giving them back would make it slower."""
+"""What takes so much holds up nobody for long, as the belt holds little more (``feeder``). Mails wait for it because
+this process or this machine is slow, and giving them back would make it slower."""
 FAST_SPAN_S = 3.0
 HOLD_S = 3.0
 """A mail that there is no room to take over waits so long with its batch."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
-from typing import NamedTuple
 
 import pybase64
 
@@ -50,7 +49,8 @@ class Sender:
     domain: str
 
 
-class MailParts(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class MailParts:
     """What one mail has of its own; ``message_id``, with its angle brackets, and the URL have no white space."""
 
     to_name: str
@@ -64,9 +64,7 @@ class MailParts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The header of all mails of one form: as it is written and as it is signed, with a ``%b`` for each value of
-    ``_OWN``, and the names for ``h=``.
-    """
+    """The header of all mails of one form: as written and as signed, with ``%b`` for the values of ``_OWN``; ``h=``."""
 
     raw: bytes
     canonical: bytes

@@ -19,7 +19,7 @@ import orjson
 from hayabin.broker import Broker, Delivery, Outgoing
 from hayabin.broker.topology import DISPATCH, belt_of, pool_queues
 from hayabin.content.render import MergeFieldMissing, SystemVariables
-from hayabin.contracts.codec import decode, encode_batch, encode_mail
+from hayabin.contracts.codec import decode, encode_batch
 from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
 from hayabin.contracts.render_pb2 import RenderChunk
 from hayabin.crash_points import CrashPoint, reach
@@ -61,10 +61,10 @@ class Rendered:
 
 @dataclass(slots=True)
 class OpenBatch:
-    """A batch that is being filled: its head, and its mails as they will stand in it."""
+    """A batch that is being filled: its head, and envelopes with their contents."""
 
     head: MailBatch
-    mails: list[bytes] = field(default_factory=list)
+    mails: list[tuple[Mail, bytes]] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -198,7 +198,7 @@ class ChunkWork:
             batch = self.open_batches[lane] = OpenBatch(self._head(lane))
         return_path = issue_return_path(message_id, attempt + 1, self.worker.ring, names.return_path_domain)
         envelope = Mail(message_id=message_id, return_path=return_path, recipient=recipient)
-        batch.mails.append(encode_mail(envelope, content))
+        batch.mails.append((envelope, content))
         if len(batch.mails) >= names.batch_mails:
             self._close(lane)
 

@@ -107,6 +107,20 @@ def test_mail_reads_back_as_written() -> None:
     assert cast("EmailMessage", html).get_content().strip() == "<p>本文</p>"
 
 
+@pytest.mark.parametrize("html", [None, "<p>本文</p>"])
+def test_mail_percent_signs_stay_as_they_are(html: str | None) -> None:
+    """Whatever the names of sender, list and recipient have of ``%``, nothing is filled in there."""
+    sender = Sender(7, 3, "bulk", "50% off %b", "a%b@mail.example.jp", "r%s@mail.example.jp", 12, "%d%%", "example.jp")
+    signers = [DkimSigner("mail.example.jp", "r", RSA), DkimSigner("mail.example.jp", "e", ED25519)]
+    mail = MailWriter(sender, signers).write(parts("100%b", "50%% %s", html=html), DATE)
+    message = parsed(mail)
+    assert str(message["From"]) == "50% off %b <a%b@mail.example.jp>"
+    assert str(message["Reply-To"]) == "r%s@mail.example.jp"
+    assert str(message["List-Id"]) == "%d%% <list-12.example.jp>"
+    assert (message["To"].addresses[0].display_name, message["Subject"]) == ("100%b", "50%% %s")
+    assert verified(mail) == [True, True]
+
+
 def test_mail_without_html_is_one_text_part() -> None:
     """A text template gives text/plain alone, signed as well."""
     mail = WRITER.write(parts(html=None), DATE)
