@@ -1,7 +1,7 @@
 # A clean clone needs no other instruction: `make help`.
 SHELL := /bin/bash
 BENCH ?=
-PYTHON ?= python3
+PYTHON ?=
 VENV := .venv
 export PYTHON
 
