@@ -1,0 +1,126 @@
+"""How much is taken from the belt, and when what waits for a destination makes it a slow one."""
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from opentelemetry.context import Context
+
+from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
+from services.dispatcher.batch import Job, TakenOver, take_in_hand
+from services.dispatcher.destination import FAST_PER_S, FAST_SPAN_S, Destination
+from services.dispatcher.intake import AHEAD_S, LEAST, Intake
+from tests.engine.test_waiting_mail import Belt
+
+
+async def waiting(intake: Intake, *sizes: int) -> list[asyncio.Task[None]]:
+    """Let batches of these sizes ask for room, one after the other."""
+    tasks = []
+    for size in sizes:
+        tasks.append(asyncio.create_task(intake.enter(size)))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return tasks
+
+
+def done(tasks: list[asyncio.Task[None]]) -> list[bool]:
+    """Which of them were let in."""
+    return [task.done() for task in tasks]
+
+
+async def test_intake_lets_in_until_enough_waits_and_the_next_in_order() -> None:
+    """A batch is let in while fewer wait than may; each mail that leaves makes room, in the order of arrival."""
+    intake = Intake()
+    tasks = await waiting(intake, LEAST - 1, 50, 50, 50)
+    assert done(tasks) == [True, True, False, False]
+    for _ in range(50):
+        intake.left(begun=False)
+    await asyncio.sleep(0.01)
+    assert done(tasks) == [True, True, True, False]
+    for _ in range(50):
+        intake.left(begun=False)
+    await asyncio.sleep(0.01)
+    assert done(tasks) == [True, True, True, True]
+    assert intake.mails == LEAST - 1 + 50 * 3 - 100
+
+
+async def test_intake_grows_with_what_is_sent_not_with_what_is_put_off() -> None:
+    """Three thousand attempts in a second are room for half as many mails; as many postponements are none."""
+    intake = Intake()
+    intake.mails = 6000 + LEAST - 1
+    for _ in range(3000):
+        intake.left(begun=False)
+    (task,) = await waiting(intake, 1)
+    assert done([task]) == [False]
+    for _ in range(3000):
+        intake.left(begun=True)
+    await asyncio.sleep(0.01)
+    assert done([task]) == [True]
+    many = await waiting(intake, *[50] * 40)
+    assert sum(done(many)) == (3000 * AHEAD_S - LEAST) // 50
+    intake.end()
+    await asyncio.gather(*many)
+
+
+async def test_intake_who_gives_up_holds_nobody_up_and_the_end_lets_all_in() -> None:
+    """A consumer that is cancelled while it waits leaves its place to the next."""
+    intake = Intake()
+    _, first, second, third = await waiting(intake, LEAST, 10, 20, 30)
+    first.cancel()
+    await asyncio.sleep(0)
+    intake.left(begun=True)
+    await asyncio.sleep(0.01)
+    assert first.cancelled()
+    assert done([second, third]) == [True, False]
+    intake.end()
+    await asyncio.wait_for(third, 1)
+    assert intake.mails == LEAST - 1 + 20 + 30
+
+
+async def test_intake_counts_a_batch_until_each_mail_is_claimed_settled_or_taken_over() -> None:
+    """What was claimed or taken over waits in nobody's way."""
+    intake = Intake()
+    batch = MailBatch(lane="other-0", mails=[Mail(message_id=n, recipient="a@b.example") for n in range(4)])
+    await intake.enter(4)
+    jobs = take_in_hand(Belt(), batch, Context(), 0.0, intake)
+    jobs[0].claim()
+    assert intake.mails == 3
+    jobs[0].settle()
+    assert intake.mails == 3, "a claimed mail counts once"
+    assert jobs[1].detach(TakenOver(10))
+    jobs[2].settle()
+    jobs[3].give_back()
+    assert intake.mails == 0
+
+
+def destination(per_s: float, waits_s: float) -> tuple[Destination, list[Job]]:
+    """A destination that has taken mails at this speed, with ten that have waited for so long."""
+    around: Any = SimpleNamespace(
+        writer=None,
+        control=None,
+        taken_over=TakenOver(1000),
+        patience=SimpleNamespace(max_wait_s=60.0),
+    )
+    route: Any = SimpleNamespace(provider="", hosts=())
+    one = Destination("mx.example", route, None, around)
+    one.tempo._meter.add(int(per_s * FAST_SPAN_S), time.monotonic())
+    one.tempo._meter._started_s -= 60
+    batch = MailBatch(lane="other-0", mails=[Mail(message_id=n, recipient="a@b.example") for n in range(5)])
+    jobs = take_in_hand(Belt(), batch, Context(), time.monotonic() - waits_s)
+    for job in jobs:
+        one.waiting.put(job)
+    return one, jobs
+
+
+async def test_destination_that_takes_hundreds_a_second_is_not_slow() -> None:
+    """Where mails wait for it, that is our own slowness: they keep their batch, and nothing is given back."""
+    slow, taken_over = destination(FAST_PER_S - 1, 2.0)
+    slow._look_for_saturation(time.monotonic())
+    assert slow.saturated
+    assert all(job.detached for job in taken_over)
+    fast, kept = destination(FAST_PER_S + 1, 2.0)
+    fast._look_for_saturation(time.monotonic())
+    assert not fast.saturated
+    assert not any(job.detached for job in kept)
+    assert len(fast.waiting) == len(kept)
