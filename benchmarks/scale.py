@@ -29,8 +29,8 @@ from benchmarks.scale_parts.launches import launches
 from tests.support.postgres import private_postgres
 from tests.support.rabbitmq import private_rabbitmq
 
-CUT_OFF_S = 150.0
-LAUNCHES_S = 40.0
+CUT_OFF_S = 120.0
+LAUNCHES_S = 25.0
 LAUNCHES = 100
 CONNECTIONS = 32
 RATE_GOAL, MEMORY_GOAL, FIRST_GOAL_S, REQUEST_GOAL_MS = 0.10, 1.10, 2.0, 200.0

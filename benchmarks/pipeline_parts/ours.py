@@ -11,11 +11,14 @@ import asyncio
 import os
 import signal
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.pipeline_parts.audience import Draft, seed
 from benchmarks.pipeline_parts.counting_sink import CountingSink
@@ -67,7 +70,7 @@ class Ours:
 
     def send(self, draft: Draft, sink: CountingSink) -> dict[str, Any]:
         """Launch a copy of a draft and measure."""
-        before = self._cpu_s(sink)
+        before, fed_before = self._cpu_s(sink), self._fed_again()
         times = asyncio.run(_send(self.postgres.url, draft, sink))
         after = self._cpu_s(sink)
         cpu_us = {name: round((after[name] - before[name]) * 1e6 / draft.emails, 1) for name in after}
@@ -76,6 +79,7 @@ class Ours:
             "mails": draft.emails,
             "dkim": " + ".join(key.key.algorithm for key in draft.keys),
             **{name: round(value, 3) for name, value in times.items()},
+            "fed_again": self._fed_again() - fed_before,
             "emails_per_s": round(draft.emails / times["seconds"], 1),
             "cpu_us_per_email": cpu_us,
             "cpu_us_per_email_total": round(total, 1),
@@ -106,6 +110,19 @@ class Ours:
         finally:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
+
+    def _fed_again(self) -> int:
+        """Count the mails that went on the belt another time."""
+        port = next(service.admin_port for service in self.system.services if service.name == "scheduler")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        again = (
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "hayabin_fed_messages_total" and sample.labels["why"] == "retry"
+        )
+        return int(sum(again))
 
     def _cpu_s(self, sink: CountingSink) -> Mapping[str, float]:
         return {name: cpu_of_group(pids) for name, pids in {**self.processes(), "sink": [sink.pid]}.items()}

@@ -224,7 +224,11 @@ class SmtpSession(asyncio.Protocol):
         """Drop the connection without a word."""
         self._closing = True
         self._deadline.stop()
-        self._transport.abort()
+        self._drop()
+
+    def _drop(self) -> None:
+        if not self._closed.done():  # asyncio's TLS transport (before 3.11.4) fails where there is nothing to abort
+            self._transport.abort()
 
     def _without_connection(self) -> Outcome:
         """Give the outcome of a mail that found the connection closed by the server: nothing was sent."""
@@ -386,7 +390,7 @@ class SmtpSession(asyncio.Protocol):
         self._interrupt(cause)
         self._closing = True
         self._deadline.stop()
-        self._loop.call_soon(self._transport.abort)
+        self._loop.call_soon(self._drop)
 
     def _unasked(self, reply: Reply) -> None:
         """Take a reply that answers nothing of ours: 421 says why the server closes; anything else is out of step."""
