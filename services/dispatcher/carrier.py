@@ -1,8 +1,8 @@
 """One connection of a destination: it connects, lets mails through the gate in small groups, and carries them.
 
 Promises: no SMTP transaction begins without the gate and without the lane's leave; a group takes about a quarter of a
-second, so a pause is quick and a crash leaves few ``unknown``; what the lane granted and did not begin is given back; a
-claimed mail whose connection closed before it was offered goes over another one.
+second (a second with a far server), so a pause is quick and a crash leaves few ``unknown``; what the lane granted and
+did not begin is given back; a claimed mail whose connection closed before it was offered goes over another one.
 Fails: a surprise comes out of ``carry``; the mail at which it happened becomes ``unknown``, the others of its group go
 over another connection.
 """
@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from services.dispatcher.destination import Destination
 
 GROUP_S = 0.25
-"""A group of claimed mails should take no longer than this."""
+"""A group of claimed mails should take no longer than this,"""
+FAR_GROUP_S = 1.0
+FAR_GROUP = 4
+"""or this, where only so few are in it: to a far server each mail but the first of a group saves a round trip."""
 MAX_GROUP = 16
 LONGEST_WAIT_S = 1.0
 """A connection that would have to wait longer for its lane's rate is closed."""
@@ -213,8 +216,7 @@ class Carrier:
             self.busy = False
             urgent = lane.closed() is not None  # then only what is transactional may go, if that
             waiting = destination.waiting.pressing if urgent else len(destination.waiting)
-            size = int(GROUP_S / destination.tempo.transaction_s)
-            size = min(max(1, size), MAX_GROUP, self._has_room(session), waiting)
+            size = min(_group_of(destination.tempo.transaction_s), self._has_room(session), waiting)
             granted = lane.grant(size, urgent=urgent) if size else 0
             if granted:
                 self.busy, self.begun_s = True, time.monotonic()
@@ -292,6 +294,12 @@ class Carrier:
             raise EnvelopeRefused("the mail is addressed to another mailbox than the ledger says")
         bare = self._policy.dotted_local_part is DottedForm.BARE
         return Envelope(job.return_path, bare_form(job.recipient) if bare else job.recipient, job.content)
+
+
+def _group_of(transaction_s: float) -> int:
+    """Give how many mails are claimed at once."""
+    near, far = int(GROUP_S / transaction_s), int(FAR_GROUP_S / transaction_s)
+    return min(max(1, near, min(far, FAR_GROUP)), MAX_GROUP)
 
 
 def _was_closed_before(session: SmtpSession, end: smtp_outcome.Outcome) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 from services.dispatcher.rates import Meter
 
 AHEAD_S: Final = 0.5
-LEAST: Final = 400
+LEAST: Final = 100
 """So many mails may always wait: while nothing is known of the speed, and where little goes."""
 SPAN_S: Final = 3.0
 

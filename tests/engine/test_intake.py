@@ -5,10 +5,12 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from opentelemetry.context import Context
 
 from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
 from services.dispatcher.batch import Job, TakenOver, take_in_hand
+from services.dispatcher.carrier import _group_of
 from services.dispatcher.destination import FAST_PER_S, FAST_SPAN_S, Destination
 from services.dispatcher.intake import AHEAD_S, LEAST, Intake
 from tests.engine.test_waiting_mail import Belt
@@ -124,3 +126,14 @@ async def test_destination_that_takes_hundreds_a_second_is_not_slow() -> None:
     assert not fast.saturated
     assert not any(job.detached for job in kept)
     assert len(fast.waiting) == len(kept)
+
+
+@pytest.mark.parametrize(
+    ("transaction_s", "mails"),
+    [(0.001, 16), (0.02, 12), (0.1, 4), (0.2, 4), (0.3, 3), (0.6, 1), (1.0, 1), (30.0, 1)],
+)
+def test_group_takes_a_quarter_of_a_second_or_saves_round_trips_within_a_second(
+    transaction_s: float, mails: int
+) -> None:
+    """Many to a near server, a few to a far one, one to a slow one: a pause is quick everywhere."""
+    assert _group_of(transaction_s) == mails
