@@ -29,7 +29,7 @@ from benchmarks.scale_parts.launches import launches
 from tests.support.postgres import private_postgres
 from tests.support.rabbitmq import private_rabbitmq
 
-CUT_OFF_S = 120.0
+CUT_OFF_S = 100.0
 LAUNCHES_S = 25.0
 LAUNCHES = 100
 CONNECTIONS = 32
