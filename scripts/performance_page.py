@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 PLOT = ROOT / "docs" / "performance" / "pipeline.svg"
 RESULTS = ROOT / "benchmarks" / "out"
-BENCHMARKS = ("pipeline", "scale", "replicas", "latency", "slow_sink", "tracker", "ledger", "windows", "csv_import", "api")
+BENCHMARKS = (
+    "pipeline", "scale", "replicas", "latency", "slow_sink", "tracker", "ledger", "windows", "csv_import", "api",
+)  # fmt: skip
 ROW_PX, NAME_PX, BAR_PX = 26, 210, 430
 
 

@@ -29,7 +29,7 @@ AHEAD = 2_000
 """So many mails of a campaign are on the way at a time, so groups are made of rows that are no further apart."""
 _POOL = 8
 _OWNER = "bench-dispatcher"
-_SAID = """connected 192.0.2.10 -> 198.51.100.25:25 mx.d1.example TLSv1.3, mail 17 of the connection
+SAID = """connected 192.0.2.10 -> 198.51.100.25:25 mx.d1.example TLSv1.3, mail 17 of the connection
 C: MAIL FROM:<b-0123456789abcdef0123456789@bounce.hayabin.example> BODY=8BITMIME SIZE=20480
 C: RCPT TO:<somebody@d1.example>
 C: DATA
@@ -66,7 +66,7 @@ class Dispatching:
 
         await self.writer.room()
         for message_id in ids:
-            self.writer.put(Report(_outcome(message_id), "other", suppress=False, done=done, said=lambda: _SAID))
+            self.writer.put(Report(outcome(message_id), "other", suppress=False, done=done, said=lambda: SAID))
         await written.wait()
 
     async def carry(self, ids: Sequence[int]) -> None:
@@ -120,7 +120,8 @@ def groups(ids: Sequence[int]) -> list[Sequence[int]]:
     return found
 
 
-def _outcome(message_id: int) -> Outcome:
+def outcome(message_id: int) -> Outcome:
+    """Give what a mail came to."""
     bounced = message_id % BOUNCED_EVERY == 0
     return Outcome(
         message_id=message_id,

@@ -2,7 +2,9 @@
 
 Promises: mails wait here, unclaimed, for about ``AHEAD_S``, however many queues they come from and however slow the
 process is; so only what a destination holds up waits for longer, and the destination tells by that (``destination``).
-What was claimed or taken over counts no longer. Batches are let in in the order of their arrival.
+What was claimed or taken over counts no longer. Where nothing but slow destinations is served, no more is taken than
+is sent, but for a little: it would only be given back, to be rendered again. Batches are let in in the order of their
+arrival.
 It cannot fail.
 """
 
@@ -17,6 +19,11 @@ AHEAD_S: Final = 0.5
 LEAST: Final = 100
 """So many mails may always wait: while nothing is known of the speed, and where little goes."""
 SPAN_S: Final = 3.0
+MORE: Final = 1.1
+"""So many times what is sent may be taken where all that is served is slow,"""
+LEAST_PER_S: Final = 200.0
+"""or so many mails a second, so that others who wait behind them are soon come to."""
+_PAUSE_S: Final = 0.05
 
 
 @dataclass(slots=True, eq=False)
@@ -24,7 +31,10 @@ class Intake:
     """See the module. Units: mails, seconds."""
 
     mails: int = 0  # that wait, unclaimed
+    all_slow: bool = False
+    """Whether nothing but slow destinations is served."""
     _most: int = LEAST
+    _entered: Meter = field(default_factory=lambda: Meter(time.monotonic()))
     _begun: Meter = field(default_factory=lambda: Meter(time.monotonic()))
     _next: asyncio.Lock = field(default_factory=asyncio.Lock)  # who waits for room; the others wait for it, in order
     _room: asyncio.Event = field(default_factory=asyncio.Event)
@@ -36,7 +46,10 @@ class Intake:
             while not self._ended and self.mails >= self._look():
                 self._room.clear()
                 await self._room.wait()
+            while not self._ended and self.all_slow and self._would_be_given_back():  # noqa: ASYNC110 - time frees it
+                await asyncio.sleep(_PAUSE_S)
         self.mails += mails
+        self._entered.add(mails, time.monotonic())
 
     def left(self, *, begun: bool) -> None:
         """One mail waits no longer; the speed is told by those whose attempt has begun."""
@@ -50,6 +63,10 @@ class Intake:
         """Let everybody in: the process stops and gives back all that comes."""
         self._ended = True
         self._room.set()
+
+    def _would_be_given_back(self) -> bool:
+        now_s = time.monotonic()
+        return self._entered.per_s(now_s, SPAN_S) > max(LEAST_PER_S, self._begun.per_s(now_s, SPAN_S) * MORE)
 
     def _look(self) -> int:
         self._most = max(LEAST, int(self._begun.per_s(time.monotonic(), SPAN_S) * AHEAD_S))

@@ -25,7 +25,7 @@ from hayabin.telemetry import tracing
 from hayabin.telemetry.metrics import LANE_POSTPONED, TAKEN_OVER
 from services.dispatcher.batch import BatchInHand, Job, take_in_hand
 from services.dispatcher.destination import PATIENCE_S, Destination, refuse
-from services.dispatcher.intake import Intake
+from services.dispatcher.intake import SPAN_S, Intake
 from services.dispatcher.mta_sts import MtaSts
 from services.dispatcher.outcomes import Postponement
 from services.dispatcher.postponing import let_go
@@ -38,6 +38,8 @@ from services.dispatcher.surroundings import Surroundings
 FORGET_DESTINATION_S = 300.0
 TICK_S = 0.5
 DNS_PAUSE_S = 30.0
+NEARLY_ALL = 0.9
+"""From this part of what is sent on, slow destinations are all that is served."""
 
 
 @dataclass(slots=True, eq=False)
@@ -178,10 +180,15 @@ class Worker:
             now_s = time.monotonic()
             self.around.lanes.tick()
             TAKEN_OVER.set(self.around.taken_over.mails)
+            all_per_s = slow_per_s = 0.0
             for key, destination in list(self.destinations.items()):
                 destination.tick(now_s)
+                per_s = destination.tempo.per_s(SPAN_S)
+                all_per_s += per_s
+                slow_per_s += per_s if destination.saturated else 0.0
                 if destination.idle and now_s - destination.used_s > FORGET_DESTINATION_S:
                     del self.destinations[key]
+            self.intake.all_slow = slow_per_s > all_per_s * NEARLY_ALL
 
     async def drain(self) -> None:
         """Finish what is claimed and give back the rest; the subscriptions must be cancelled and ``stopping`` set."""

@@ -1,6 +1,7 @@
 """How much is taken from the belt, and when what waits for a destination makes it a slow one."""
 
 import asyncio
+import contextlib
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
 from services.dispatcher.batch import Job, TakenOver, take_in_hand
 from services.dispatcher.carrier import _group_of
 from services.dispatcher.destination import FAST_PER_S, FAST_SPAN_S, Destination
-from services.dispatcher.intake import AHEAD_S, LEAST, Intake
+from services.dispatcher.intake import AHEAD_S, LEAST, LEAST_PER_S, Intake
 from tests.engine.test_waiting_mail import Belt
 
 
@@ -78,6 +79,32 @@ async def test_intake_who_gives_up_holds_nobody_up_and_the_end_lets_all_in() -> 
     intake.end()
     await asyncio.wait_for(third, 1)
     assert intake.mails == LEAST - 1 + 20 + 30
+
+
+async def test_intake_takes_no_more_than_is_sent_where_all_that_is_served_is_slow() -> None:
+    """What leaves without an attempt makes room for as much, unless there are only slow ones to give it to."""
+    intake = Intake()
+
+    async def give_back(batches: int) -> int:
+        entered = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                for _ in range(batches):
+                    await intake.enter(50)
+                    entered += 50
+                    for _ in range(50):
+                        intake.left(begun=False)
+        return entered
+
+    assert await give_back(40) == 2000, "others may be behind these"
+    intake.all_slow = True
+    assert await give_back(40) == 0, "so much was taken already"
+    for _ in range(2000):
+        intake.left(begun=True)
+    intake.mails = 0
+    assert 100 <= await give_back(40) <= LEAST_PER_S + 50
+    intake.all_slow = False
+    assert await give_back(40) == 2000
 
 
 async def test_intake_counts_a_batch_until_each_mail_is_claimed_settled_or_taken_over() -> None:
