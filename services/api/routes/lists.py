@@ -84,9 +84,10 @@ async def members(db: Db, who: ReadContacts, list_id: Id, limit: Limit = 100, cu
     """Who is or was on a list, in order of contact id; `state` is `subscribed` or `unsubscribed`."""
     await require_list(db, who, list_id)
     rows = await db.fetch(
-        "SELECT m.contact_id, c.address AS email, c.name, m.state, m.updated_at FROM list_members m "
-        "JOIN contacts c ON c.id = m.contact_id WHERE m.list_id = $1 AND m.contact_id > $2 "
-        "ORDER BY m.contact_id LIMIT $3",
+        # the page first: joined before, all contacts up to the cursor would be read
+        "SELECT m.contact_id, c.address AS email, c.name, m.state, m.updated_at FROM ("
+        "  SELECT contact_id, state, updated_at FROM list_members WHERE list_id = $1 AND contact_id > $2 "
+        "  ORDER BY contact_id LIMIT $3) m JOIN contacts c ON c.id = m.contact_id ORDER BY m.contact_id",
         list_id,
         after(cursor),
         limit + 1,
