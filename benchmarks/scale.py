@@ -42,7 +42,7 @@ _RUNS_ON = ("scheduler", "renderer-0", "renderer-1", "dispatcher")
 def turns(*, short: bool, whole: bool) -> list[Size]:
     """Give the sizes in the order in which they are sent; the smaller ones stand around the largest."""
     if short:
-        return [Size(500), Size(1_500), Size(5_000, 0.0 if whole else 5.0)]
+        return [Size(2_000), Size(4_000), Size(8_000, 0.0 if whole else 5.0)]
     small, middle, large = Size(10_000), Size(100_000), Size(1_000_000, 0.0 if whole else CUT_OFF_S)
     return [small, middle, small, large, small, middle]
 

@@ -170,6 +170,8 @@ def judge(report: Report, measured: dict[str, Any]) -> None:
         met=slow["emails_per_s"] >= 0.95 * slow["allowed_per_s"],
     )
     for name, one in sorted(measured["memory"].items()):
+        if name == "sink":  # no part of ours: it keeps each address that it has taken
+            continue
         report.goal(
             "slow_sink",
             f"memory of {name}",
