@@ -1,7 +1,8 @@
 """The mark at RabbitMQ: one message on a queue of length one, which is looked at and given back.
 
 Promises: several processes may look at once: each waits as a consumer, so the broker hands the message round. "There is
-none" is said only when nobody else had a consumer on the queue, who may have had the mark in hand.
+none" is said only when nobody else had a consumer on the queue, who may have had the mark in hand. For a moment after
+it was replaced the old one may still be seen, where somebody had it in hand: who compares takes the later one.
 Fails: the driver's errors; does not return while somebody else holds the mark (the caller sets the bound).
 """
 
