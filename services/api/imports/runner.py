@@ -11,6 +11,7 @@ again; any other failure is logged and ends the job as ``failed``.
 import asyncio
 import codecs
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from hayabin.database.engine import AWAY, Connection, Database
@@ -51,7 +52,7 @@ class _Job:
 
 async def run_next_import(database: Database, instance: str) -> bool:
     """Take up a queued or abandoned job and finish it; False if there is none."""
-    async with database.pool.acquire() as connection:
+    async with _session(database) as connection:
         job = await _claim(connection)
         if job is None:
             return False
@@ -70,6 +71,20 @@ async def run_next_import(database: Database, instance: str) -> bool:
         finally:
             await _let_go(job)
     return True
+
+
+@asynccontextmanager
+async def _session(database: Database) -> AsyncIterator[Connection]:
+    """A connection that takes a lock of the session; where it may not have been given back, the session ends.
+
+    The pool hands connections on as they are: the next user would hold the job for ever.
+    """
+    async with database.pool.acquire() as connection:
+        try:
+            yield connection
+        except BaseException:
+            connection.terminate()
+            raise
 
 
 async def _claim(connection: Connection) -> _Job | None:

@@ -206,3 +206,28 @@ async def test_uploads_of_a_tenant_are_few_at_a_time(client: Client, database: D
         await done(await task, 202)
     await done(await client.post("/v1/imports", content=b"email\n", headers=CSV), 202)
     assert await database.pool.fetchval("SELECT min(size_bytes) FROM import_jobs") == 6
+
+
+@pytest.mark.parametrize("broken", ["end", "begin"])
+async def test_import_that_broke_off_leaves_its_job_to_the_next_worker(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Whatever fails on the job's connection, it does not stay in the pool with the job's lock."""
+    made = await done(await client.post("/v1/lists", json={"name": "l"}), 201)
+    url = f"/v1/imports?list_id={made['id']}"
+    await done(await client.post(url, content=b"email\na@b.example\n", headers=CSV), 202)
+
+    async def fails(_connection: object) -> None:
+        raise OSError("the disk is full")
+
+    async with database.pool.acquire() as other:
+        with monkeypatch.context() as patch:
+            patch.setattr(staging, broken, fails)
+            with pytest.raises(OSError, match="disk is full"):
+                await run_next_import(database, "one")
+        assert (
+            await eventually(
+                lambda: other.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), lambda n: n == 0
+            )
+            == 0
+        )
