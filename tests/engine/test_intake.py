@@ -4,16 +4,20 @@ import asyncio
 import contextlib
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from opentelemetry.context import Context
 
+from hayabin.contracts.codec import encode
 from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
+from hayabin.database.clock import DatabaseClock
 from services.dispatcher.batch import Job, TakenOver, take_in_hand
 from services.dispatcher.carrier import _group_of
 from services.dispatcher.destination import FAST_PER_S, FAST_SPAN_S, Destination
-from services.dispatcher.intake import AHEAD_S, LEAST, LEAST_PER_S, Intake
+from services.dispatcher.intake import AHEAD_S, LEAST, LEAST_PER_S, SPAN_S, Intake
+from services.dispatcher.resolver import Resolver
+from services.dispatcher.worker import TICK_S, Worker
 from tests.engine.test_waiting_mail import Belt
 
 
@@ -117,10 +121,63 @@ async def test_intake_counts_a_batch_until_each_mail_is_claimed_settled_or_taken
     assert intake.mails == 3
     jobs[0].settle()
     assert intake.mails == 3, "a claimed mail counts once"
+    assert intake._begun.per_s(time.monotonic(), SPAN_S) == 1, "the gate let one through"
     assert jobs[1].detach(TakenOver(10))
     jobs[2].settle()
     jobs[3].give_back()
     assert intake.mails == 0
+    assert intake._begun.per_s(time.monotonic(), SPAN_S) == 1, "the others were not begun"
+
+
+class Spreading(Worker):
+    """A worker that settles what it would spread, and keeps it."""
+
+    def _spread(self, jobs: list[Job]) -> None:
+        spread.extend(jobs)
+        for job in jobs:
+            job.settle()
+
+
+spread: list[Job] = []
+
+
+def worker() -> Spreading:
+    """A worker without a world."""
+    spread.clear()
+    around: Any = SimpleNamespace(lanes=SimpleNamespace(tick=lambda: None), taken_over=TakenOver(10))
+    return Spreading(around, cast("Resolver", None), DatabaseClock())
+
+
+async def test_worker_lets_bulk_wait_at_the_door_and_transactional_mail_in() -> None:
+    """A batch of bulk is not spread while enough waits; transactional mail has a door of its own."""
+    busy = worker()
+    busy.intake.mails = LEAST
+    body = MailBatch(lane="other-0", lease_expires_ms=2**52, mails=[Mail(message_id=1, recipient="a@b.example")])
+    bulk = asyncio.create_task(busy.handle(Belt(body=encode(body))))
+    await asyncio.sleep(0.05)
+    assert not spread
+    body.lane = "transactional-0"
+    await asyncio.wait_for(busy.handle(Belt(body=encode(body))), 1)
+    assert len(spread) == 1
+    busy.intake.left(begun=True)
+    await asyncio.wait_for(bulk, 1)
+    assert len(spread) == 2
+
+
+@pytest.mark.parametrize(("slow_per_s", "fast_per_s", "all_slow"), [(50, 0, True), (50, 4, True), (50, 50, False)])
+async def test_worker_tells_the_intake_when_all_that_is_served_is_slow(
+    slow_per_s: int, fast_per_s: int, all_slow: bool
+) -> None:
+    """A destination that is not slow and takes a tenth is reason enough to go on looking for its mails."""
+    one = worker()
+    for name, per_s, slow in (("slow", slow_per_s, True), ("fast", fast_per_s, False)):
+        tempo = SimpleNamespace(per_s=lambda _span_s, per_s=per_s: per_s)
+        state = {"tempo": tempo, "saturated": slow, "idle": False, "tick": lambda _now_s: None}
+        one.destinations[name] = cast("Destination", SimpleNamespace(**state))
+    ticking = asyncio.create_task(one.tick_for_ever())
+    await asyncio.sleep(TICK_S * 1.5)
+    ticking.cancel()
+    assert one.intake.all_slow is all_slow
 
 
 def destination(per_s: float, waits_s: float) -> tuple[Destination, list[Job]]:
