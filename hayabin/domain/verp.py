@@ -127,7 +127,7 @@ def _return_path_parts(address: str) -> re.Match[str] | None:
 
 
 def _spell(sealed: bytes) -> str:
-    """Base32 without padding (RFC 4648 §6), in lower case, of at most 40 bytes; a third of the library's time."""
+    """Base32 without padding (RFC 4648 §6), in lower case, of at most 40 bytes; the library's goes digit by digit."""
     chars = (len(sealed) * 8 + 4) // 5
     groups = int.from_bytes(sealed, "big") << chars * 5 - len(sealed) * 8
     for shift, upper, lower in _SPREAD:

@@ -2,18 +2,20 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
 from hayabin.domain.smtp_reply import SmtpPhase
-from services.dispatcher.connect import Target, TlsMode, open_session
+from services.dispatcher.connect import TlsMode
 from services.dispatcher.pipelining import BROKEN_OFFERS
 from services.dispatcher.smtp_parameters import SessionParameters
 from services.dispatcher.smtp_session import Envelope, Extensions, OutcomeKind, Peer, SmtpSession, SmtpTimeouts
 from tests.support.raw_server import Script, Wire, raw_server
 from tests.support.scripted_mx import Listener, ScriptedMx
+from tests.support.warm_session import warm_session
 
 QUICK = SmtpTimeouts(5, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3)
 GO = b"250 ok\r\n250 ok\r\n354 go\r\n"
@@ -28,24 +30,9 @@ A, B, C = mail("a"), mail("b"), mail("c")
 ANNOUNCED = b"\r\n.\r\nMAIL FROM:<b@example.jp>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"
 
 
-@pytest.fixture(autouse=True)
-def no_memory() -> Iterator[None]:
-    """No test knows of another's servers."""
-    BROKEN_OFFERS.until_s.clear()
-    yield
-    BROKEN_OFFERS.until_s.clear()
-
-
-@contextlib.asynccontextmanager
-async def session(port: int, tls: TlsMode = TlsMode.OPPORTUNISTIC) -> AsyncIterator[SmtpSession]:
+def session(port: int, tls: TlsMode = TlsMode.OPPORTUNISTIC) -> AbstractAsyncContextManager[SmtpSession]:
     """Open a session."""
-    opened = await open_session(
-        Target("mx.example.jp", "127.0.0.1", port, "mta.example.jp", "127.0.0.9", tls, 5.0, QUICK)
-    )
-    try:
-        yield opened
-    finally:
-        await opened.quit()
+    return warm_session(port, QUICK, tls)
 
 
 @contextlib.asynccontextmanager

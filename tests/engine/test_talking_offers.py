@@ -1,18 +1,18 @@
 """Servers that do not keep what their EHLO reply offers: mail goes out once, or is safe to try again; it never bounces."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from hayabin.domain.bounce_reason import BounceReason
 from hayabin.domain.smtp_reply import SmtpPhase
-from services.dispatcher.connect import Target, TlsMode, open_session
-from services.dispatcher.pipelining import BROKEN_OFFERS, MAX_SERVERS, MEMORY_S, BrokenOffers
+from services.dispatcher.connect import TlsMode
+from services.dispatcher.pipelining import MAX_SERVERS, MEMORY_S, BrokenOffers
 from services.dispatcher.smtp_session import Envelope, Extensions, OutcomeKind, Peer, SmtpSession, SmtpTimeouts
 from tests.support.raw_server import Wire, raw_server
 from tests.support.scripted_mx import Listener, ScriptedMx
+from tests.support.warm_session import warm_session
 
 CONTENT = b"Message-ID: <1@example.jp>\r\n\r\nhello\r\n"
 MAIL = Envelope("b@example.jp", "a@example.com", CONTENT)
@@ -22,24 +22,9 @@ QUICK = SmtpTimeouts(5, 0.15, 0.15, 0.15, 0.15, 0.15, 0.2)
 PIPELINED = Extensions(pipelining=True)
 
 
-@pytest.fixture(autouse=True)
-def no_memory() -> Iterator[None]:
-    """No test knows of another's servers."""
-    BROKEN_OFFERS.until_s.clear()
-    yield
-    BROKEN_OFFERS.until_s.clear()
-
-
-@contextlib.asynccontextmanager
-async def session(port: int, tls: TlsMode = TlsMode.OPPORTUNISTIC) -> AsyncIterator[SmtpSession]:
+def session(port: int, tls: TlsMode = TlsMode.OPPORTUNISTIC) -> AbstractAsyncContextManager[SmtpSession]:
     """Open a session."""
-    opened = await open_session(
-        Target("mx.example.jp", "127.0.0.1", port, "mta.example.jp", "127.0.0.9", tls, 5.0, QUICK)
-    )
-    try:
-        yield opened
-    finally:
-        await opened.quit()
+    return warm_session(port, QUICK, tls)
 
 
 @pytest.mark.parametrize("tls", ["", "; starttls"], ids=["plain", "tls"])

@@ -1,18 +1,16 @@
 """Every stage of a transaction against servers that stall, say 421, drone or hang up there, with PIPELINING and without."""
 
 import asyncio
-import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from hayabin.domain.smtp_reply import SmtpPhase
-from services.dispatcher.connect import Target, TlsMode, open_session
-from services.dispatcher.pipelining import BROKEN_OFFERS
 from services.dispatcher.smtp_session import Envelope, OutcomeKind, SmtpSession, SmtpTimeouts
 from tests.support.raw_server import Wire, raw_server
 from tests.support.scripted_mx import Listener, ScriptedMx
+from tests.support.warm_session import warm_session
 
 CONTENT = b"Message-ID: <1@example.jp>\r\n\r\nhello\r\n"
 MAIL = Envelope("b@example.jp", "a@example.com", CONTENT)
@@ -20,25 +18,9 @@ PATIENT = SmtpTimeouts(5, 5, 5, 5, 5, 5, 0.2)
 PIPELINING = pytest.mark.parametrize("pipelining", ["", "no-pipelining"], ids=["pipelined", "step-by-step"])
 
 
-@pytest.fixture(autouse=True)
-def no_memory() -> Iterator[None]:
-    """No test knows of another's servers."""
-    BROKEN_OFFERS.until_s.clear()
-    yield
-    BROKEN_OFFERS.until_s.clear()
-
-
-@contextlib.asynccontextmanager
-async def session(port: int, timeouts: SmtpTimeouts = PATIENT) -> AsyncIterator[SmtpSession]:
+def session(port: int, timeouts: SmtpTimeouts = PATIENT) -> AbstractAsyncContextManager[SmtpSession]:
     """Open a session."""
-    target = Target(
-        "mx.example.jp", "127.0.0.1", port, "mta.example.jp", "127.0.0.9", TlsMode.OPPORTUNISTIC, 5, timeouts
-    )
-    opened = await open_session(target)
-    try:
-        yield opened
-    finally:
-        await opened.quit()
+    return warm_session(port, timeouts)
 
 
 def at(stage: str, verb: str, words: str = "") -> Listener:
