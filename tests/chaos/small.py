@@ -31,6 +31,8 @@ STILL_S = 6.0
 DONE_WITHIN_S = 60.0
 DEATH_WITHIN_S = 15.0
 AGAIN_S = 0.5
+AGAIN_TIMES = 8
+"""After so many, nobody is in doubt; and what is sent each time that it comes has an end."""
 STATEMENT_S = 0.5
 """A claim that began before the pulse went back has its answer after so long."""
 WATCH_S = 1.5
@@ -139,7 +141,7 @@ def code_of(replica: Replica) -> Path | None:
 
 @asynccontextmanager
 async def stale_deliveries(world: ChaosWorld) -> AsyncIterator[None]:
-    """Keep a copy of each batch that is published, and deliver all of them again every moment."""
+    """Keep a copy of each batch that is published, and deliver it again every moment, ``AGAIN_TIMES``."""
     connection = await aio_pika.connect(world.rabbitmq.url, timeout=10)
     async with connection:
         channel = await connection.channel()
@@ -148,16 +150,20 @@ async def stale_deliveries(world: ChaosWorld) -> AsyncIterator[None]:
         for key in queues:
             await copies.bind(DISPATCH, key)
         kept: list[tuple[aio_pika.Message, str]] = []
+        comes_again: list[int] = []  # how often, of each
 
         async def keep(message: aio_pika.abc.AbstractIncomingMessage) -> None:
             kept.append((aio_pika.Message(message.body, headers=message.headers), queues[message.routing_key or ""]))
+            comes_again.append(AGAIN_TIMES)
             await message.ack()
 
         async def again() -> None:
             while True:
                 await asyncio.sleep(AGAIN_S)
-                for message, queue in kept:
-                    await channel.default_exchange.publish(message, queue)
+                for number, (message, queue) in enumerate(kept):
+                    if comes_again[number]:
+                        comes_again[number] -= 1
+                        await channel.default_exchange.publish(message, queue)
 
         await copies.consume(keep)
         repeating = asyncio.create_task(again())
