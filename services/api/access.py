@@ -28,16 +28,27 @@ class Scope(StrEnum):
     """What a key may do."""
 
     CONTACTS_READ = "contacts:read"
+    CONTACTS_READ_PERSONAL = "contacts:read_personal"
+    """Addresses, names and attributes flagged as personal; masked without it."""
+    CONTACTS_EXPORT = "contacts:export"
     CONTACTS_WRITE = "contacts:write"
+    CONTACTS_ERASE = "contacts:erase"
+    CONSENTS_READ = "consents:read"
     TEMPLATES_READ = "templates:read"
     TEMPLATES_WRITE = "templates:write"
     CAMPAIGNS_READ = "campaigns:read"
     CAMPAIGNS_WRITE = "campaigns:write"
+    CAMPAIGNS_APPROVE = "campaigns:approve"
     CAMPAIGNS_SEND = "campaigns:send"
+    CAMPAIGNS_OVERRIDE = "campaigns:override"
+    """Launch against a finding of the legal checks."""
     SUPPRESSIONS_READ = "suppressions:read"
     SUPPRESSIONS_WRITE = "suppressions:write"
     DOMAINS_READ = "domains:read"
     DOMAINS_WRITE = "domains:write"
+    AUDIT_READ = "audit:read"
+    TENANT_ADMIN = "tenant:admin"
+    """Users, keys, quotas and the tenant's settings."""
     PLATFORM_ADMIN = "platform:admin"
 
 
@@ -48,6 +59,12 @@ class Principal:
     tenant_id: int
     key_id: int
     scopes: frozenset[str]
+    user_id: int | None = None
+    """The person whose key it is; None for a key of a program."""
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the key has a scope."""
+        return scope in self.scopes
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +125,7 @@ def require_scope(principal: Principal, scope: Scope) -> None:
     Raises:
         Problem: 403.
     """
-    if scope not in principal.scopes:
+    if not principal.may(scope):
         raise Problem(403, "missing-scope", f"This API key does not have the scope {scope}.")
 
 
@@ -131,14 +148,20 @@ Db = Annotated[Connection, Depends(_connection)]
 """The connection of this request; inside a transaction unless the method is GET."""
 
 ReadContacts = Annotated[Principal, Depends(_allowed(Scope.CONTACTS_READ))]
+ExportContacts = Annotated[Principal, Depends(_allowed(Scope.CONTACTS_EXPORT))]
+EraseContacts = Annotated[Principal, Depends(_allowed(Scope.CONTACTS_ERASE))]
+ReadConsents = Annotated[Principal, Depends(_allowed(Scope.CONSENTS_READ))]
 WriteContacts = Annotated[Principal, Depends(_allowed(Scope.CONTACTS_WRITE))]
 ReadTemplates = Annotated[Principal, Depends(_allowed(Scope.TEMPLATES_READ))]
 WriteTemplates = Annotated[Principal, Depends(_allowed(Scope.TEMPLATES_WRITE))]
 ReadCampaigns = Annotated[Principal, Depends(_allowed(Scope.CAMPAIGNS_READ))]
 WriteCampaigns = Annotated[Principal, Depends(_allowed(Scope.CAMPAIGNS_WRITE))]
+ApproveCampaigns = Annotated[Principal, Depends(_allowed(Scope.CAMPAIGNS_APPROVE))]
 SendCampaigns = Annotated[Principal, Depends(_allowed(Scope.CAMPAIGNS_SEND))]
 ReadSuppressions = Annotated[Principal, Depends(_allowed(Scope.SUPPRESSIONS_READ))]
 WriteSuppressions = Annotated[Principal, Depends(_allowed(Scope.SUPPRESSIONS_WRITE))]
 ReadDomains = Annotated[Principal, Depends(_allowed(Scope.DOMAINS_READ))]
 WriteDomains = Annotated[Principal, Depends(_allowed(Scope.DOMAINS_WRITE))]
+ReadAudit = Annotated[Principal, Depends(_allowed(Scope.AUDIT_READ))]
+TenantAdmin = Annotated[Principal, Depends(_allowed(Scope.TENANT_ADMIN))]
 PlatformAdmin = Annotated[Principal, Depends(_allowed(Scope.PLATFORM_ADMIN))]

@@ -21,20 +21,33 @@ from services.api.openapi import document_of
 from services.api.rate_limit import RateLimit
 from services.api.reference import problem_page, reference_page
 from services.api.routes import (
+    api_keys,
+    approvals,
+    attributes,
+    audit,
     campaign_moves,
     campaign_reports,
     campaigns,
+    checks,
+    consents,
     contacts,
     domains,
+    exports,
     imports,
     lanes,
     lists,
     messages,
+    people,
     policies,
     pools,
+    quotas,
+    segments,
+    settings,
+    sign_up_forms,
     suppressions,
     suspensions,
     templates,
+    users,
     warmups,
 )
 from services.api.settings import ApiSettings
@@ -43,7 +56,8 @@ from services.api.upload import Uploads
 VERSION = "0.1.0"
 _ROUTERS = (
     contacts, lists, imports, templates, campaigns, campaign_moves, campaign_reports, messages, suppressions, domains,
-    pools, lanes, suspensions, policies, warmups,
+    attributes, segments, consents, sign_up_forms, exports, people, checks, approvals,
+    users, api_keys, settings, audit, quotas, pools, lanes, suspensions, policies, warmups,
 )  # fmt: skip
 
 

@@ -5,7 +5,15 @@ Promises: every operation has one; tests send the requests and hold the answers 
 
 from typing import Any
 
+from services.api.access_examples import ACCESS_ANSWERS, ACCESS_REQUESTS
+from services.api.consent_examples import CONSENT_ANSWERS, CONSENT_REQUESTS
+from services.api.contacts_examples import CONTACTS_ANSWERS, CONTACTS_REQUESTS
 from services.api.engine_examples import ENGINE_ANSWERS, ENGINE_REQUESTS
+from services.api.erasure_examples import ERASURE_ANSWERS, ERASURE_REQUESTS
+from services.api.governance_examples import GOVERNANCE_ANSWERS, GOVERNANCE_REQUESTS
+from services.api.segments_examples import SEGMENTS_ANSWERS, SEGMENTS_REQUESTS
+from services.api.sign_up_examples import SIGN_UP_ANSWERS, SIGN_UP_REQUESTS
+from services.api.transfers_examples import TRANSFERS_ANSWERS, TRANSFERS_REQUESTS
 
 _AT = "2026-11-24T09:00:00+00:00"
 _CONTACT = {
@@ -114,6 +122,14 @@ REQUESTS: dict[str, Any] = {
     "suppress": {"emails": ["b@example.net"]},
     "addDomain": {"name": "mail.example.jp"},
     **ENGINE_REQUESTS,
+    **ACCESS_REQUESTS,
+    **GOVERNANCE_REQUESTS,
+    **CONTACTS_REQUESTS,
+    **TRANSFERS_REQUESTS,
+    **CONSENT_REQUESTS,
+    **SIGN_UP_REQUESTS,
+    **SEGMENTS_REQUESTS,
+    **ERASURE_REQUESTS,
 }
 """By operation id; operations without a body are not here."""
 
@@ -191,6 +207,14 @@ ANSWERS: dict[str, Any] = {
     "getDomain": _DOMAIN,
     "verifyDomain": {**_DOMAIN, "verified_at": _AT},
     **ENGINE_ANSWERS,
+    **ACCESS_ANSWERS,
+    **GOVERNANCE_ANSWERS,
+    **CONTACTS_ANSWERS,
+    **TRANSFERS_ANSWERS,
+    **CONSENT_ANSWERS,
+    **SIGN_UP_ANSWERS,
+    **SEGMENTS_ANSWERS,
+    **ERASURE_ANSWERS,
     "getHealth": {
         "status": "ok",
         "version": "0.1.0",

@@ -25,6 +25,7 @@ from hayabin.database.engine import AWAY, Connection, Database
 from hayabin.database.lending import borrowed
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import HTTP_REQUESTS, HTTP_SECONDS
+from services.api import audit_trail
 from services.api.access import Principal, authenticate, require_form
 from services.api.admission import ADMITTED, Admission
 from services.api.idempotency import once
@@ -119,7 +120,9 @@ class _Operation:
         if self.sends:
             admission: Admission = request.app.state.admission
             await admission.require(request.state.connection, self.id, request.state.principal.tenant_id)
-        return await self.inner(request)
+        response = await self.inner(request)
+        await audit_trail.note(request, request.state.connection, self.id, response)
+        return response
 
 
 def _note(request: Request, path: str, status: int, seconds: float) -> None:

@@ -13,9 +13,10 @@ from minijinja import Environment
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hayabin.domain.masking import masked_address
 from services.tracker.answers import page
 from services.tracker.subscription import Standing
-from services.tracker.words import LANGUAGES, WORDS, language_of, masked
+from services.tracker.words import LANGUAGES, WORDS, language_of
 
 _NAMES = ("base.html", "notice.html", "unsubscribe.html")
 
@@ -51,7 +52,7 @@ class Pages:
             title=WORDS[self._language(request)]["title"],
             tenant=standing.tenant,
             list_name=(standing.list_name or "") if has_list else "",
-            address=masked(standing.address or ""),
+            address=masked_address(standing.address or ""),
             list_stopped=standing.list_stopped,
             all_stopped=standing.all_stopped,
             done=done,

@@ -82,9 +82,3 @@ def _quality(parameters: str) -> float:
         return min(1.0, max(0.0, float(value)))
     except ValueError:
         return 0.0
-
-
-def masked(address: str) -> str:
-    """An address as a page may show it to whoever has the link: first character and domain."""
-    local, at, domain = address.rpartition("@")
-    return f"{local.lstrip(chr(34))[:1]}•••{at}{domain}"

@@ -14,8 +14,20 @@ from services.api.imports.runner import run_next_import
 from services.api.openapi import document_of
 from services.api.problem_kinds import KINDS
 from tests.integration.api.conftest import settings_of
+from tests.integration.api.example_walks import (
+    access,
+    consent,
+    contacts,
+    erasure,
+    governance,
+    segments,
+    sign_up,
+    transfers,
+)
+from tests.integration.api.example_walks.walk import Walk
 from tests.integration.api.rest import CSV, Client
 
+PARTS = (contacts, transfers, consent, sign_up, segments, access, governance, erasure)
 OPTIONAL = {"trace_id"}
 
 
@@ -113,6 +125,8 @@ async def test_every_example_is_true(client: Client, database: Database) -> None
     await does("verifyDomain", "?override=true")
     references = {"template_version_id": template["version"]["id"], "list_id": ids["list_id"]}
     ids["campaign_id"] = (await does("createCampaign", **references))["id"]
+    for part in PARTS:
+        await part.take(Walk(does, ids, database))
     for name in ("changeCampaign", "countAudience", "testCampaign", "scheduleCampaign", "unscheduleCampaign",
                  "launchCampaign", "getCampaign", "listCampaigns", "getCampaignStats", "pauseCampaign",
                  "resumeCampaign"):  # fmt: skip

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.tracker.words import LANGUAGES, WORDS, language_of, masked
+from hayabin.domain.masking import masked_address
+from services.tracker.words import LANGUAGES, WORDS, language_of
 
 
 def test_words_of_each_language_say_the_same_things() -> None:
@@ -50,4 +51,4 @@ def test_language_of_anything_is_one_of_ours(asked: str, accepted: str) -> None:
 )
 def test_address_on_a_page_shows_first_character_and_domain(address: str, shown: str) -> None:
     """Who has the link of a forwarded mail does not learn the address."""
-    assert masked(address) == shown
+    assert masked_address(address) == shown

@@ -1,0 +1,41 @@
+"""Row-level security for migrations: who sees which rows of a table.
+
+Promises: after ``isolate`` a table shows the role ``hayabin_tenant`` the rows of the tenant that the transaction has
+named (``hayabin.database.tenancy``) and no others, its owner included (FORCE); ``hayabin_services``, which scheduler,
+renderers, dispatchers, tracker and bounce are members of by the user that they connect as, sees all.
+Fails: as the database does; nothing is half done, as a migration is one transaction.
+Source: PostgreSQL documentation, "Row Security Policies".
+"""
+
+from alembic import op
+
+TENANT_ROLE = "hayabin_tenant"
+SERVICES_ROLE = "hayabin_services"
+CURRENT_TENANT = "NULLIF(current_setting('hayabin.tenant_id', true), '')::bigint"
+OWN = f"tenant_id = {CURRENT_TENANT}"
+
+
+def isolate(table: str, sees: str = OWN, writes: str | None = None) -> None:
+    """Give a table its policies.
+
+    ``sees``: SQL condition for rows that a tenant reads, changes and deletes; ``writes``: for rows as it leaves them
+    (the same where not given).
+    """
+    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+    op.execute(f"CREATE POLICY tenant ON {table} TO {TENANT_ROLE} USING ({sees}) WITH CHECK ({writes or sees})")
+    op.execute(f"CREATE POLICY services ON {table} TO {SERVICES_ROLE} USING (true) WITH CHECK (true)")
+    op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {TENANT_ROLE}")
+
+
+def isolate_by_parent(table: str, column: str, parent: str) -> None:
+    """The same for a table whose rows belong to a row of another, isolated one."""
+    isolate(table, f"EXISTS (SELECT 1 FROM {parent} owner WHERE owner.id = {table}.{column})")  # noqa: S608 - names of tables
+
+
+def open_up(table: str) -> None:
+    """Take back what ``isolate`` did; for downgrades of tables that stay."""
+    op.execute(f"DROP POLICY IF EXISTS tenant ON {table}")
+    op.execute(f"DROP POLICY IF EXISTS services ON {table}")
+    op.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
+    op.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")

@@ -1,0 +1,14 @@
+"""Roles and policies: a tenant sees its own rows."""
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass

@@ -1,0 +1,14 @@
+"""Users, roles, and keys that are bound, rotated and seen."""
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass

@@ -1,0 +1,14 @@
+"""States of subscriptions, the consent ledger, suppressions of domains and of the platform."""
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass

@@ -1,0 +1,7 @@
+"""The operations of this part, done in an order that works with the documented requests."""
+
+from tests.integration.api.example_walks.walk import Walk
+
+
+async def take(walk: Walk) -> None:
+    """Do each operation once."""
