@@ -6,7 +6,7 @@ VENV := .venv
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check chaos chaos-short bench bench-all proto lock migrate clean
+.PHONY: help setup demo up test check chaos chaos-short fuzz schemathesis bench bench-all proto lock migrate clean
 .NOTPARALLEL:
 
 help: ## Show the targets
@@ -40,6 +40,14 @@ chaos-short: ## The promises under faults, the scenarios that make test runs too
 	@scripts/debian-packages rabbitmq-server postgresql python3-venv faketime
 	@scripts/setup dev
 	@$(VENV)/bin/python -m tests.chaos --short
+
+fuzz: ## A million inputs for each parser of untrusted text; scripts/fuzz --seed N runs them again
+	@scripts/fuzz --inputs 1000000
+
+schemathesis: ## Every operation of the API with some hundred made-up requests each (root or sudo: installs PostgreSQL from Debian where missing)
+	@scripts/debian-packages postgresql python3-venv
+	@scripts/setup dev
+	@HAYABIN_SCHEMATHESIS_EXAMPLES=100 $(VENV)/bin/python -m pytest tests/integration/api/test_schemathesis.py --timeout 7200
 
 bench: ## All benchmarks in short, to see that they run; make bench BENCH=NAME runs one whole (pipeline, scale, tracker …)
 	@scripts/bench $(or $(BENCH),--short)

@@ -31,6 +31,7 @@ SLOW_REPEATS = 20
 DATE = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 SENDER = Sender(7, 3, "bulk", "早便ショップ", "news@mail.example.jp", "", 12, "月刊ニュース", "mail.example.jp")
 URL = "https://t.example.jp"
+UNSUBSCRIBE_ADDRESS = f"u-{'a' * 60}@bounce.example.jp"
 
 
 def system_variables(ring: TokenRing, message_id: int) -> SystemVariables:
@@ -78,6 +79,7 @@ class Mail:
             html=self.content.html,
             message_id="<17.abc@mail.example.jp>",
             unsubscribe_url=self.system.unsubscribe_url,
+            unsubscribe_address=UNSUBSCRIBE_ADDRESS,
         )
 
     def whole(self, writer: MailWriter) -> bytes:
@@ -92,7 +94,8 @@ class Mail:
         message["From"] = "早便ショップ <news@mail.example.jp>"
         message["To"] = "山田 花子 <hanako@example.jp>"
         message["Subject"] = self.content.subject
-        message["List-Unsubscribe"] = f"<{self.system.unsubscribe_url}>"
+        by_mail = f"mailto:{UNSUBSCRIBE_ADDRESS}?subject=unsubscribe"
+        message["List-Unsubscribe"] = f"<{self.system.unsubscribe_url}>, <{by_mail}>"
         message.set_content(self.content.text)
         message.add_alternative(self.content.html or "", subtype="html")
         return message.as_bytes()

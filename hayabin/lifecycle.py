@@ -177,6 +177,7 @@ async def serve_http(app: Any, host: str, port: int, process: Process) -> None:
         access_log=False,
         lifespan="off",
         server_header=False,
+        proxy_headers=False,  # it would believe X-Forwarded-For of anybody on this machine; see who uses the address
         timeout_graceful_shutdown=max(1, int(process.drain_timeout_s) - 1),
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=64 * 1024,

@@ -15,7 +15,8 @@ PAGE = ROOT / "docs" / "performance.md"
 PLOT = ROOT / "docs" / "performance" / "pipeline.svg"
 RESULTS = ROOT / "benchmarks" / "out"
 BENCHMARKS = (
-    "pipeline", "scale", "replicas", "latency", "slow_sink", "tracker", "ledger", "windows", "csv_import", "api",
+    "pipeline", "scale", "replicas", "latency", "slow_sink", "tracker", "ledger", "windows", "segments", "csv_import",
+    "api",
 )  # fmt: skip
 ROW_PX, NAME_PX, BAR_PX = 26, 210, 430
 

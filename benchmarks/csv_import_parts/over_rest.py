@@ -6,7 +6,7 @@ Fails: SystemExit where the API refuses, or where the job does not end as it mus
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +27,14 @@ class Import:
     job: dict[str, Any]
 
 
-async def import_over_rest(base_url: str, key: str, people: PeopleFile, *, timeout_s: float) -> Import:
-    """Upload the file and wait until its job is completed."""
+async def import_over_rest(
+    base_url: str, key: str, people: PeopleFile, query: Mapping[str, str | int], *, timeout_s: float
+) -> Import:
+    """Upload the file, with what ``query`` says of it, and wait until its job is completed."""
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "text/csv", "Content-Length": str(people.size_bytes)}
     async with httpx.AsyncClient(base_url=base_url, timeout=timeout_s) as client:
         began_s = time.monotonic()
-        answer = await client.post("/v1/imports", content=_pieces(people), headers=headers)
+        answer = await client.post("/v1/imports", content=_pieces(people), headers=headers, params=dict(query))
         uploaded_s = time.monotonic()
         if answer.status_code != httpx.codes.ACCEPTED:
             raise SystemExit(f"the upload was answered with {answer.status_code}: {answer.text[:500]}")

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-HEADER = "email,name,company,prefecture,joined\n"
+HEADER = "email,name,company,prefecture,joined,visits\n"
+DEFINITIONS = {"joined": "date", "visits": "number"}
+"""The attributes that are defined; the others are free."""
 DOMAINS = 2000
 AGAIN_EVERY = 50
 _PREFECTURES = ("東京都", "大阪府", "北海道", "福岡県", "愛知県", "京都府", "沖縄県")
@@ -45,7 +47,7 @@ def _lines(first: int, end: int) -> Iterator[str]:
         shown = local.upper() if _repeats(n) else local
         yield (
             f"{shown}@mail{person % DOMAINS}.example.jp,山田 太郎{person},サンプル商事{n % 997},"
-            f"{_PREFECTURES[n % len(_PREFECTURES)]},{2000 + n % 25}-{n % 12 + 1:02}-{n % 28 + 1:02}\n"
+            f"{_PREFECTURES[n % len(_PREFECTURES)]},{2000 + n % 25}-{n % 12 + 1:02}-{n % 28 + 1:02},{n % 89}\n"
         )
 
 

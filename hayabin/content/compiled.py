@@ -16,8 +16,11 @@ LINK_FUNCTION = "_hb_link"
 RESERVED_PREFIX = "_hb"
 """Names with this prefix belong to the compiler; templates that use them are refused."""
 
-SYSTEM_FIELDS = frozenset({"unsubscribe_url", "view_url"})
-"""Fields that Hayabin provides: a template may use them, a contact need not have them."""
+SYSTEM_FIELDS = frozenset({"unsubscribe_url", "preferences_url", "confirm_url", "view_url"})
+"""Fields that Hayabin provides: a template may use them, a contact need not have them.
+
+``confirm_url`` is there in confirmation mails alone.
+"""
 
 
 class TemplateKind(StrEnum):

@@ -74,6 +74,17 @@ class SystemVariables:
     unsubscribe_url: str
     link_mac: Callable[[int, str], str]
     view_url: str | None = None
+    preferences_url: str | None = None
+    confirm_url: str | None = None
+
+    def urls(self) -> dict[str, str]:
+        """Those that a template may write, by their fields; ``unsubscribe_url`` is always there."""
+        optional = (
+            ("view_url", self.view_url),
+            ("preferences_url", self.preferences_url),
+            ("confirm_url", self.confirm_url),
+        )
+        return {"unsubscribe_url": self.unsubscribe_url, **{name: url for name, url in optional if url is not None}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +132,16 @@ class Renderer:
         environment = self._lenient if policy is MergePolicy.FALLBACK else self._strict
         try:
             context = plain_values(variables)
-            context["unsubscribe_url"] = system.unsubscribe_url
+            urls = system.urls()
+            context.update(urls)
             context[TRACK_VARIABLE] = system.track_url
-            if system.view_url is not None:
-                context["view_url"] = system.view_url
             if self._dynamic:
-                context[LINK_FUNCTION] = _LinkWriter(system, escape=False)
+                context[LINK_FUNCTION] = _LinkWriter(system, frozenset(urls.values()), escape=False)
             subject = _bounded(environment.render_template(SUBJECT_PART, **context), SUBJECT_MAX_CHARS)
             text = _bounded(environment.render_template(TEXT_PART, **context), OUTPUT_MAX_BYTES)
             body = None
             if self._compiled.html is not None:
-                self._escape_system(context, system)
+                self._escape_system(context, system, urls)
                 body = _bounded(environment.render_template(HTML_PART, **context), OUTPUT_MAX_BYTES)
         except TemplateError as error:
             raise _failure(error) from error
@@ -142,31 +152,31 @@ class Renderer:
             raise RenderFailed(f"{type(error).__name__}: {error}"[:200]) from error
         return RenderedContent(_CONTROL.sub(" ", subject).strip(), body, text)
 
-    def _escape_system(self, context: dict[str, Any], system: SystemVariables) -> None:
+    def _escape_system(self, context: dict[str, Any], system: SystemVariables, urls: Mapping[str, str]) -> None:
         """Make the system's URLs ready for HTML attributes; the engine's own escaping would spell out each slash."""
-        context["unsubscribe_url"] = safe(html.escape(system.unsubscribe_url))
+        for name, url in urls.items():
+            context[name] = safe(html.escape(url))
         context[TRACK_VARIABLE] = html.escape(system.track_url)
         context[OPEN_VARIABLE] = html.escape(system.open_url)
-        if system.view_url is not None:
-            context["view_url"] = safe(html.escape(system.view_url))
         if self._dynamic:
-            context[LINK_FUNCTION] = _LinkWriter(system, escape=True)
+            context[LINK_FUNCTION] = _LinkWriter(system, frozenset(urls.values()), escape=True)
 
 
 class _LinkWriter:
     """The function that a template calls for the destination of a dynamic link."""
 
-    __slots__ = ("_escape", "_system")
+    __slots__ = ("_escape", "_own", "_system")
 
-    def __init__(self, system: SystemVariables, *, escape: bool) -> None:
+    def __init__(self, system: SystemVariables, own: frozenset[str], *, escape: bool) -> None:
         self._system = system
+        self._own = own
         self._escape = escape
 
     def __call__(self, number: int, written: str) -> str:
         """Where link ``number`` leads; ``#`` for a scheme that no mail should carry."""
         url = _UNSEEN.sub("", html.unescape(written) if self._escape else written)
         system = self._system
-        if url in {system.unsubscribe_url, system.view_url}:
+        if url in self._own:
             target = url
         elif is_destination(url):
             target = f"{system.track_url}/{number}?u={write_destination(url)}&m={system.link_mac(number, url)}"

@@ -1,13 +1,16 @@
 """The audience enters the ledger in pages: the first with the launch, the others by the scheduler.
 
 Promises: each page is one transaction with the campaign's cursor, so a crash neither skips nor repeats anybody. Who was
-subscribed at the launch is in the audience: one who left since is in the ledger as ``suppressed``, and so is whose
-address is suppressed; the equation counts them. Who subscribes while the ledger is filled may be in it or not. A
-campaign that is cancelled meanwhile gets no further page. Ids grow with the pages, so the feeder's cursor sees all.
+subscribed at the launch is in the audience: one who left since is in the ledger as ``suppressed``, and so is whoever
+gets no mail for another reason (``LeftOut``); the equation counts them. Who subscribes while the ledger is filled may
+be in it or not. Rules of segments are looked at page by page, with the launch as "now" and people as they are then;
+the tenant's policies are those of that moment too. A campaign that is cancelled meanwhile gets no further page. Ids
+grow with the pages, so the feeder's cursor sees all.
 Fails: database errors come out; that page is copied by the next turn.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,55 +18,93 @@ import orjson
 
 from hayabin.crash_points import CrashPoint, reach
 from hayabin.database import counters
+from hayabin.database.audience_count import count
+from hayabin.database.audience_of import FINGERPRINT_SQL, audience_of
+from hayabin.database.audience_sql import Audience, Window, Writing
 from hayabin.database.engine import Connection, Pool
+from hayabin.database.erasing import erased_sql
+from hayabin.database.segment_sql import Parameters
+from hayabin.database.segments import bounded
+from hayabin.database.suppressing import suppressed_sql
+from hayabin.domain.audience import LeftOut
+
+__all__ = [
+    "FIRST_PAGE_ROWS", "PAGE_ROWS", "Page", "Person", "count", "count_left_out", "fill_next", "fill_page", "first_page",
+    "named",
+]  # fmt: skip
 
 FIRST_PAGE_ROWS = 1000
 """Copied by the launch itself: a few hundredths of a second."""
+FIRST_S = 0.1
+"""How long a launch may look for the first person who meets the rules."""
 PAGE_ROWS = 5000
+WINDOW_PAGES = 4
+"""Of an audience with segments so many times a page's rows are looked at in a turn."""
+PAGE_S = 50.0
+"""For a page by rules; beyond that nobody would wait for its answer."""
 FILL_LOCK = 7246002
+CAP_LOCK = 7246005
 
-_SUPPRESSED = """EXISTS (SELECT 1 FROM suppressions s WHERE s.tenant_id = $2 AND s.address_key = p.address_key
-    AND s.list_id IN (0, COALESCE($3::bigint, 0)) AND (s.expires_at IS NULL OR s.expires_at > now()))"""
+
+def _left_out(left: str) -> str:
+    """SQL for the reason why ``p`` gets no mail, '' where it does; of an audience that is one list."""
+    return f"""CASE WHEN {left} THEN '{LeftOut.UNSUBSCRIBED}'
+        WHEN {erased_sql("$2", "p.address_key")} THEN '{LeftOut.ERASED}'
+        WHEN {suppressed_sql("$2", "p.address_key", "COALESCE($3::bigint, 0)")} THEN '{LeftOut.SUPPRESSED}'
+        ELSE '' END"""
+
 
 # Rows are numbered, and then inserted, in the order of ``people``; the sequence is looked up once, not for each.
-_FILL_LEDGER = f"""
+_FILL_LEDGER = """
 audience AS MATERIALIZED (
-    SELECT nextval((SELECT pg_get_serial_sequence('messages', 'id')::regclass)) AS id, p.*,
-           CASE WHEN NOT p.subscribed OR {_SUPPRESSED} THEN 'suppressed' ELSE 'due' END AS state
+    SELECT nextval((SELECT pg_get_serial_sequence('messages', 'id')::regclass)) AS id, p.*, {left_out} AS left_out
     FROM people p),
 led AS (
     INSERT INTO messages (id, tenant_id, campaign_id, address_key, state, reason) OVERRIDING SYSTEM VALUE
-    SELECT id, $2, $1, address_key, state, NULLIF(state, 'due') FROM audience),
+    SELECT id, $2, $1, address_key, CASE left_out WHEN '' THEN 'due' ELSE 'suppressed' END, NULLIF(left_out, '')
+    FROM audience),
 snapshot AS (
     INSERT INTO recipients (message_id, tenant_id, campaign_id, contact_id, wire, name, variables)
-    SELECT id, $2, $1, contact_id, wire, name, variables FROM audience)
-SELECT count(*) AS people, count(*) FILTER (WHERE state = 'suppressed') AS suppressed,
-       COALESCE(max(contact_id), 0) AS through_contact_id FROM audience
-"""  # noqa: S608 - a constant of ours
+    SELECT id, $2, $1, contact_id, wire, name, variables FROM audience),
+reasons AS (SELECT left_out, count(*) AS n FROM audience GROUP BY left_out)
+SELECT COALESCE(sum(n), 0)::bigint AS people, {looked_at} AS looked_at, {through} AS through_contact_id,
+       COALESCE(json_object_agg(left_out, n) FILTER (WHERE left_out <> ''), '{{}}') AS left_out
+FROM reasons"""
+
+_THROUGH_AUDIENCE = {"looked_at": "COALESCE(sum(n), 0)::bigint",
+                     "through": "COALESCE((SELECT max(contact_id) FROM audience), 0)"}  # fmt: skip
+_THROUGH_CANDIDATES = {"looked_at": "(SELECT count(*) FROM candidates)",
+                       "through": "COALESCE((SELECT max(contact_id) FROM candidates), 0)"}  # fmt: skip
+_VARIABLES = "(c.attributes || jsonb_build_object('email', c.address, 'name', c.name))::text::json AS variables"
 
 FILL_FROM_LIST_SQL = f"""
 WITH people AS (
-    SELECT c.id AS contact_id, c.wire, c.address_key, c.name, lm.state = 'subscribed' AS subscribed,
-           (c.attributes || jsonb_build_object('email', c.address, 'name', c.name))::text::json AS variables
+    SELECT c.id AS contact_id, c.wire, c.address_key, c.name, lm.state = 'subscribed' AS subscribed, {_VARIABLES}
     FROM list_members lm CROSS JOIN LATERAL ( -- OFFSET 0: one look-up for each member, whatever the planner thinks
         SELECT * FROM contacts c WHERE c.id = lm.contact_id AND c.tenant_id = $2 OFFSET 0) c
-    WHERE lm.list_id = $3 AND lm.contact_id > $4 AND (lm.state = 'subscribed' OR lm.updated_at > $5)
+    WHERE lm.list_id = $3 AND lm.contact_id > $4
+      AND (lm.state = 'subscribed' OR lm.updated_at > $5 AND lm.state <> 'pending')
     ORDER BY lm.contact_id LIMIT $6),
-{_FILL_LEDGER}"""  # noqa: S608 - a constant of ours
+{_FILL_LEDGER.format(left_out=_left_out("NOT p.subscribed"), **_THROUGH_AUDIENCE)}"""  # noqa: S608 - a constant of ours
 
 FILL_FROM_PEOPLE_SQL = f"""
 WITH people AS (
-    SELECT 0::bigint AS contact_id, true AS subscribed, * FROM unnest($4::text[], $5::text[], $6::text[], $7::json[])
+    SELECT 0::bigint AS contact_id, * FROM unnest($4::text[], $5::text[], $6::text[], $7::json[])
         AS g(wire, address_key, name, variables)),
-{_FILL_LEDGER}"""  # noqa: S608 - a constant of ours
+{_FILL_LEDGER.format(left_out=_left_out("false"), **_THROUGH_AUDIENCE)}"""  # noqa: S608 - a constant of ours
+
+_FINGERPRINT_SQL = f"""
+UPDATE campaigns c SET fingerprint = {FINGERPRINT_SQL} FROM template_versions v
+WHERE c.id = $1 AND v.id = c.template_version_id"""  # noqa: S608 - a constant of ours
 
 _UNFILLED_SQL = """
-SELECT id, tenant_id, list_id, launched_at, filled_through_id FROM campaigns
-WHERE filling AND state IN ('sending', 'paused', 'completed') ORDER BY audience, id LIMIT 1"""
+SELECT id, filled_through_id FROM campaigns
+WHERE filling AND state IN ('sending', 'paused', 'completed') ORDER BY fill_turns, id LIMIT 1"""
 
 _PAGE_TAKEN_SQL = """
 UPDATE campaigns SET audience = audience + $3, filled_through_id = greatest(filled_through_id, $4), filling = NOT $5,
-    state = CASE WHEN state = 'completed' THEN 'sending' ELSE state END, completed_at = NULL
+    fill_turns = fill_turns + 1, completed_at = NULL,
+    state = CASE WHEN state = 'completed' THEN 'sending' ELSE state END
 WHERE id = $1 AND filled_through_id = $2 AND filling AND state IN ('sending', 'paused', 'completed') RETURNING id"""
 """A release that knew of no pages may have taken a campaign for complete whose first page was through."""
 
@@ -73,10 +114,16 @@ class Page:
     """What one page put into the ledger."""
 
     people: int
-    suppressed: int
+    left_out: Mapping[str, int]
+    """How many of them get no mail, by reason."""
     through_contact_id: int
     last: bool
     """Nobody comes after it."""
+
+    @property
+    def suppressed(self) -> int:
+        """How many of them get no mail."""
+        return sum(self.left_out.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +142,19 @@ class _Stopped(Exception):
 
 
 async def first_page(connection: Connection, campaign: Any) -> Page:
-    """Copy the first page of a campaign that is being launched, within the caller's transaction."""
-    now = await connection.fetchval("SELECT now()")
-    return await _page(connection, campaign, after_contact_id=0, launched_at=now, limit=FIRST_PAGE_ROWS)
+    """Copy the first page of a campaign that is being launched, within the caller's transaction.
+
+    Of an audience by rules it is the first that has somebody in it, if that is found in ``FIRST_S``; the scheduler
+    looks further otherwise.
+    """
+    await connection.execute(_FINGERPRINT_SQL, campaign["id"])
+    until_s = time.monotonic() + FIRST_S
+    after_contact_id = 0
+    while True:
+        page = await _page(connection, campaign["id"], after_contact_id=after_contact_id, limit=FIRST_PAGE_ROWS)
+        if page.people or page.last or time.monotonic() > until_s:
+            return page
+        after_contact_id = page.through_contact_id
 
 
 async def named(connection: Connection, campaign: Any, people: Sequence[Person]) -> Page:
@@ -143,15 +200,9 @@ async def _next_page(connection: Connection) -> int:
     campaign = await connection.fetchrow(_UNFILLED_SQL)
     if campaign is None:
         return 0
-    page = await _page(
-        connection,
-        campaign,
-        after_contact_id=campaign["filled_through_id"],
-        launched_at=campaign["launched_at"],
-        limit=PAGE_ROWS,
-    )
-    if page.suppressed:
-        await counters.add(connection, campaign["id"], {"suppressed": page.suppressed})
+    after = campaign["filled_through_id"]
+    page = await _page(connection, campaign["id"], after_contact_id=after, limit=PAGE_ROWS)
+    await count_left_out(connection, campaign["id"], page)
     taken = await connection.fetchval(
         _PAGE_TAKEN_SQL,
         campaign["id"],
@@ -166,21 +217,51 @@ async def _next_page(connection: Connection) -> int:
     return page.people
 
 
-async def _page(
-    connection: Connection, campaign: Any, *, after_contact_id: int, launched_at: object, limit: int
-) -> Page:
-    row = await connection.fetchrow(
-        FILL_FROM_LIST_SQL,
-        campaign["id"],
-        campaign["tenant_id"],
-        campaign["list_id"],
-        after_contact_id,
-        launched_at,
-        limit,
-    )
-    return _read(row, last_below=limit)
+async def count_left_out(connection: Connection, campaign_id: int, page: Page) -> None:
+    """Count who of a page gets no mail, in all and by reason, within the caller's transaction."""
+    if page.suppressed:
+        by_reason = {f"suppressed:{reason}": n for reason, n in page.left_out.items()}
+        await counters.add(connection, campaign_id, {"suppressed": page.suppressed, **by_reason})
+
+
+async def _page(connection: Connection, campaign_id: int, *, after_contact_id: int, limit: int) -> Page:
+    audience = await audience_of(connection, campaign_id, hold=True)
+    if audience is not None and audience.cap:  # two launches of a tenant at once must see each other's people
+        await connection.execute("SELECT pg_advisory_xact_lock($1, hashint8($2))", CAP_LOCK, audience.tenant_id)
+        audience = await audience_of(connection, campaign_id, hold=True)
+    if audience is None:
+        raise _Stopped
+    if audience.plain:
+        row = await connection.fetchrow(
+            FILL_FROM_LIST_SQL,
+            campaign_id,
+            audience.tenant_id,
+            audience.list_id,
+            after_contact_id,
+            audience.now,
+            limit,
+        )
+        return _read(row, last_below=limit)
+    window = limit * (WINDOW_PAGES if audience.definition.include_segments else 1)
+    sql, parameters = by_definition(audience, after_contact_id, window)
+    return _read((await bounded(connection, sql, parameters, PAGE_S, in_order=True))[0], last_below=window)
+
+
+def by_definition(audience: Audience, after_contact_id: int, window: int) -> tuple[str, Parameters]:
+    """The statement that fills a page of an audience that is more than a list, and its values."""
+    writing = Writing(audience, first=(audience.campaign_id,), one_by_one=True)
+    candidates = writing.candidates(Window(after_contact_id, window))
+    people = writing.people("candidates", columns=f", c.wire, c.address_key, c.name, {_VARIABLES}")
+    fill = _FILL_LEDGER.format(left_out="p.reason", **_THROUGH_CANDIDATES)
+    sql = f"""
+WITH candidates AS MATERIALIZED ({candidates}),
+judged AS ({people}),
+people AS (SELECT * FROM judged WHERE reason <> '{LeftOut.EXCLUDED}' ORDER BY contact_id),
+{fill}"""  # noqa: S608 - constants of ours, values are parameters
+    return sql, writing.parameters
 
 
 def _read(row: Any, *, last_below: int | None) -> Page:
-    last = last_below is None or row["people"] < last_below
-    return Page(row["people"], row["suppressed"], row["through_contact_id"], last)
+    left_out: dict[str, int] = orjson.loads(row["left_out"])
+    last = last_below is None or row["looked_at"] < last_below
+    return Page(row["people"], left_out, row["through_contact_id"], last)

@@ -9,8 +9,7 @@ Fails: ``CampaignMissing``, ``IllegalTransition`` (launched twice …), ``EmptyA
 from collections.abc import Sequence
 from typing import Any
 
-from hayabin.database import counters
-from hayabin.database.audience import FIRST_PAGE_ROWS, Page, Person, first_page, named
+from hayabin.database.audience import FIRST_PAGE_ROWS, Page, Person, count_left_out, first_page, named
 from hayabin.database.engine import Connection
 from hayabin.database.feeds import FeedTarget, end_leases, feed_first
 from hayabin.domain.campaign import (
@@ -96,7 +95,7 @@ async def _launchable(connection: Connection, campaign_id: int, tenant_id: int) 
 
 
 async def _started(connection: Connection, campaign: Any, page: Page, traceparent: str) -> Page:
-    if page.people == 0:
+    if page.people == 0 and page.last:
         raise EmptyAudience
     launched_at = await connection.fetchval(
         "UPDATE campaigns SET state = 'sending', state_reason = '', launched_at = now(), updated_at = now(), "
@@ -108,8 +107,7 @@ async def _started(connection: Connection, campaign: Any, page: Page, traceparen
         page.last,
         traceparent,
     )
-    if page.suppressed:
-        await counters.add(connection, campaign["id"], {"suppressed": page.suppressed})
+    await count_left_out(connection, campaign["id"], page)
     target = FeedTarget(campaign["id"], campaign["tenant_id"], campaign["class"], traceparent, launched_at)
     first = RenderBelt.FIRST if campaign["class"] == MessageClass.BULK else RenderBelt.TRANSACTIONAL
     await feed_first(connection, target, 0, FIRST_PAGE_ROWS, first)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hayabin.database.engine import Connection
+from hayabin.database.suppressing import suppressed_sql
+from hayabin.domain.campaign import CONFIRMATION
 from hayabin.domain.message import TRANSITIONS, WAITING, MessageState, sources_of
 
 REPLY_MAX_CHARS = 500
@@ -31,10 +33,9 @@ _WAITING = _names(WAITING)
 _LEGAL = ", ".join(f"('{a}', '{b}')" for a in MessageState for b in sorted(TRANSITIONS[a]))
 _AFTER_CLAIM = _names(frozenset({MessageState.CLAIMED, MessageState.UNKNOWN}))
 
-_SUPPRESSED_NOW = """EXISTS (
-    SELECT 1 FROM suppressions s
-    WHERE s.tenant_id = m.tenant_id AND s.address_key = m.address_key AND s.list_id IN (0, COALESCE(c.list_id, 0))
-      AND (s.expires_at IS NULL OR s.expires_at > now()))"""
+_SUPPRESSED_NOW = suppressed_sql(
+    "m.tenant_id", "m.address_key", "COALESCE(c.list_id, 0)", asks=f"c.kind = '{CONFIRMATION}'"
+)
 
 CLAIM_SQL = f"""
 WITH ruled AS MATERIALIZED (

@@ -19,6 +19,8 @@ from typing import Final
 
 import idna
 
+from hayabin.domain.address_flags import flags_of
+
 INPUT_MAX_CHARS: Final = 1000
 LOCAL_MAX_OCTETS: Final = 64  # RFC 5321 §4.5.3.1.1
 ADDRESS_MAX_OCTETS: Final = 254  # RFC 5321 §4.5.3.1.3: a path of 256 less its angle brackets
@@ -123,6 +125,11 @@ class Address:
     needs_smtputf8: bool
     """True where the local part is not ASCII, so that only RFC 6531 servers can take it."""
 
+    @property
+    def flags(self) -> list[str]:
+        """What stands out about it (``AddressFlag``)."""
+        return flags_of(self.key)
+
 
 def parse_address(text: str) -> Address:
     """The one address that ``text`` is.
@@ -208,7 +215,9 @@ def _parse_unusual(given: str) -> Address:
         raise AddressInvalid(AddressProblem.MISPLACED_DOT, "dots in a row, at the front or before the @")
     _require_lengths(wire.rpartition("@")[0], wire)
     key_local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).lower())
-    return Address(given, wire, f"{key_local}@{domain}", local, domain, mobile, not local.isascii())
+    key = f"{key_local}@{domain}"
+    _require_lengths(key_local, key)  # İ has more octets in lower case, and a key is looked up like an address
+    return Address(given, wire, key, local, domain, mobile, not local.isascii())
 
 
 def _require_visible(given: str) -> None:

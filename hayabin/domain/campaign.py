@@ -28,6 +28,10 @@ class MessageClass(StrEnum):
     TRANSACTIONAL = "transactional"
 
 
+CONFIRMATION = "confirmation"
+"""The kind of a campaign whose mails ask somebody to confirm a sign-up or a new address; ``campaigns.kind``."""
+
+
 class RenderBelt(StrEnum):
     """The ways to the renderers; each has a thread of its own in each of them, so none waits behind another."""
 

@@ -19,5 +19,11 @@ class SuppressionReason(StrEnum):
     """A person of the team put it there, by API or console."""
     IMPORTED = "imported"
     """It came with a suppression list of another system."""
+    PAUSED = "paused"
+    """The recipient wants no mail for some time: 30 days, by the preference centre; it ends by itself."""
     ERASED = "erased"
     """The person had their data erased; what stays is a keyed hash, so that a new import does not mail them again."""
+
+
+OWN_ACTS = frozenset({SuppressionReason.UNSUBSCRIBE, SuppressionReason.PAUSED})
+"""What the person did with their own hand, and takes back by their own hand: they may be asked to confirm that."""

@@ -54,6 +54,8 @@ class TenantSettings:
     quota_per_month: int = 0
     quota_per_day: int = 0
     quota_per_s: int = 0
+    consent_retention_days: int = 0
+    """How long the consent ledger is kept, 1095 (three years) at the least; 0: for ever."""
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:

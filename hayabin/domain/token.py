@@ -1,4 +1,4 @@
-"""Keyed tokens that stand in URLs: who opened, who clicked where, who asks to be taken off which list.
+"""Keyed tokens that stand in URLs: who opened, who clicked where, who asks to be taken off which list, who confirms.
 
 Promises: a token that reads back was issued by a holder of the key, for the purpose it is read for, and is the one
 spelling of its content; a key that stays in the ring keeps its old tokens readable after the active key has moved on.
@@ -24,6 +24,7 @@ SECRET_MAX_BYTES = 64
 
 _TRACKING = struct.Struct(">BQ")
 _UNSUBSCRIBE = struct.Struct(">BIIQQ")
+UNSUBSCRIBE_BYTES = _UNSUBSCRIBE.size + MAC_BYTES
 _LINK = struct.Struct(">QI")
 _LINK_MAX = 0xFFFFFFFF
 _TO_URL = bytes.maketrans(b"+/", b"-_")
@@ -56,6 +57,7 @@ class Purpose(StrEnum):
     TRACKING = "hb.tracking"
     LINK = "hb.link"
     UNSUBSCRIBE = "hb.unsubscribe"
+    CONFIRM = "hb.confirm"
     RETURN_PATH = "hb.return-path"
     MESSAGE_ID = "hb.message-id"
 
@@ -161,7 +163,7 @@ class TokenRing:
 
     def issue_unsubscribe(self, claim: UnsubscribeClaim) -> str:
         """The token of one person's unsubscribe and preference pages; 50 characters."""
-        return _spell(self.seal(_UNSUBSCRIBE.pack(self.active, *claim), Purpose.UNSUBSCRIBE))
+        return _spell(self.seal_unsubscribe(claim))
 
     def read_unsubscribe(self, token: str) -> UnsubscribeClaim:
         """What an unsubscribe token claims.
@@ -170,8 +172,50 @@ class TokenRing:
             TokenInvalid: not an unsubscribe token of ours.
 
         """
-        sealed = _unspell(token, _UNSUBSCRIBE.size + MAC_BYTES)
+        return self.open_unsubscribe(_unspell(token, UNSUBSCRIBE_BYTES))
+
+    def seal_unsubscribe(self, claim: UnsubscribeClaim) -> bytes:
+        """What an unsubscribe token is before it is spelled; 37 bytes."""
+        return self.seal(_UNSUBSCRIBE.pack(self.active, *claim), Purpose.UNSUBSCRIBE)
+
+    def open_unsubscribe(self, sealed: bytes) -> UnsubscribeClaim:
+        """The claim of what ``seal_unsubscribe`` made.
+
+        Raises:
+            TokenInvalid: we did not make it.
+
+        """
         return UnsubscribeClaim(*_UNSUBSCRIBE.unpack(self.open(sealed, Purpose.UNSUBSCRIBE))[1:])
+
+    def issue_confirm(self, message_id: int, address: str) -> str:
+        """The token of the mail that asks ``address`` to confirm something; 28 characters.
+
+        It is kept nowhere: what it confirms is found by the mail, and its MAC covers the address, so that it confirms
+        nothing for another one.
+        """
+        covered = address.encode("utf-8", "surrogatepass")
+        return _spell(self.seal(_TRACKING.pack(self.active, message_id), Purpose.CONFIRM, covered))
+
+    @staticmethod
+    def look_at_confirm(token: str) -> int:
+        """The message id that a token claims; whether it is ours is known after ``check_confirm``.
+
+        Raises:
+            TokenInvalid: it has not the form of one.
+
+        """
+        message_id: int = _TRACKING.unpack(_unspell(token, _TRACKING.size + MAC_BYTES)[:-MAC_BYTES])[1]
+        return message_id
+
+    def check_confirm(self, token: str, address: str) -> None:
+        """Return where ``token`` was issued for a mail to ``address``.
+
+        Raises:
+            TokenInvalid: it was not.
+
+        """
+        sealed = _unspell(token, _TRACKING.size + MAC_BYTES)
+        self.open(sealed, Purpose.CONFIRM, address.encode("utf-8", "surrogatepass"))
 
     def link_mac(self, message_id: int, link: int, url: str) -> str:
         """What lets ``/c/<token>/<link>?u=…&m=<this>`` lead to ``url``, which merge values made; 18 characters.
@@ -193,6 +237,11 @@ class TokenRing:
         sealed = _unspell(mac, 1 + MAC_BYTES)
         covered = _LINK.pack(message_id, link) + url.encode("utf-8", "surrogatepass")
         self.open(sealed, Purpose.LINK, covered)
+
+
+def spell_token(sealed: bytes) -> str:
+    """The characters of a sealed token, as its URL has them."""
+    return _spell(sealed)
 
 
 def _spell(sealed: bytes) -> str:

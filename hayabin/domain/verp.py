@@ -1,4 +1,4 @@
-"""Signed return paths (VERP) and Message-IDs: how a bounce or a complaint names the mail that it is about.
+"""Signed addresses and Message-IDs: how a bounce, a complaint or an unsubscribe by mail names what it is about.
 
 Promises: what reads back was issued by us for that message (and, for a return path, that attempt), so a forged report
 names no row of the ledger; reading ignores case, because mail systems on the way back do not keep it.
@@ -6,7 +6,9 @@ Fails: anything else raises ``TokenInvalid``.
 
 A return path is ``b-<base32 of key id | message id | attempt | MAC>@domain``: 39 octets of local part, of the 64 that
 RFC 5321 §4.5.3.1.1 grants. A Message-ID is ``<message id in decimal>.<base32 of key id | MAC>@domain``: readable for
-who searches a log, the same at every attempt, and as unforgeable. Neither MAC covers the domain, so a sending domain
+who searches a log, the same at every attempt, and as unforgeable. An unsubscribe address is ``u-<base32 of the
+unsubscribe token>@domain``: 62 octets of local part, as other mail systems need not keep the case of the token's own
+spelling. No MAC covers the domain, so a sending domain
 can be renamed while its bounces come home.
 """
 
@@ -16,9 +18,18 @@ import re
 import struct
 from typing import Final, NamedTuple
 
-from hayabin.domain.token import MAC_BYTES, Purpose, TokenInvalid, TokenProblem, TokenRing
+from hayabin.domain.token import (
+    MAC_BYTES,
+    UNSUBSCRIBE_BYTES,
+    Purpose,
+    TokenInvalid,
+    TokenProblem,
+    TokenRing,
+    UnsubscribeClaim,
+)
 
 RETURN_PATH_PREFIX: Final = "b-"
+UNSUBSCRIBE_PREFIX: Final = "u-"
 ADDRESS_MAX_CHARS: Final = 320
 ATTEMPT_MAX: Final = 0xFFFF
 
@@ -27,6 +38,7 @@ _ID = struct.Struct(">BQ")
 _ID_MAX = 2**64 - 1
 _MESSAGE_ID = re.compile(r"([0-9]{1,20})\.([a-z2-7]{21})@[^@\s<>]+", re.ASCII)
 _RETURN_PATH = re.compile(r"b-([a-z2-7]{37})@[^@\s<>]+", re.ASCII)
+_UNSUBSCRIBE = re.compile(r"u-([a-z2-7]{60})@[^@\s<>]+", re.ASCII)
 _ALPHABET = b"abcdefghijklmnopqrstuvwxyz234567" * 8
 
 
@@ -75,7 +87,7 @@ def read_return_path(address: str, ring: TokenRing) -> VerpClaim:
         TokenInvalid: not a return path of ours.
 
     """
-    found = _return_path_parts(address)
+    found = _parts(_RETURN_PATH, address)
     if found is None:
         raise TokenInvalid(TokenProblem.MALFORMED)
     payload = ring.open(_unspell(found[1], _CLAIM.size + MAC_BYTES), Purpose.RETURN_PATH)
@@ -84,7 +96,33 @@ def read_return_path(address: str, ring: TokenRing) -> VerpClaim:
 
 def looks_like_return_path(address: str) -> bool:
     """True where ``address`` has the form of a return path, signed by whomever."""
-    return _return_path_parts(address) is not None
+    return _parts(_RETURN_PATH, address) is not None
+
+
+def unsubscribe_address(sealed: bytes, domain: str) -> str:
+    """The address that a mail is sent to for an unsubscribe; ``sealed`` is ``TokenRing.seal_unsubscribe``'s.
+
+    Source: RFC 2369 §3.2 (List-Unsubscribe by mailto), RFC 5321 §4.5.3.1.1 (length).
+    """
+    return f"{UNSUBSCRIBE_PREFIX}{_spell(sealed)}@{domain}"
+
+
+def read_unsubscribe_address(address: str, ring: TokenRing) -> UnsubscribeClaim:
+    """The claim of an unsubscribe address; whose domain it has is for the caller to check.
+
+    Raises:
+        TokenInvalid: not an unsubscribe address of ours.
+
+    """
+    found = _parts(_UNSUBSCRIBE, address)
+    if found is None:
+        raise TokenInvalid(TokenProblem.MALFORMED)
+    return ring.open_unsubscribe(_unspell(found[1], UNSUBSCRIBE_BYTES))
+
+
+def looks_like_unsubscribe_address(address: str) -> bool:
+    """True where ``address`` has the form of an unsubscribe address, signed by whomever."""
+    return _parts(_UNSUBSCRIBE, address) is not None
 
 
 def issue_message_id(message_id: int, ring: TokenRing, domain: str) -> str:
@@ -119,11 +157,11 @@ def read_message_id(text: str, ring: TokenRing) -> int:
     return message_id
 
 
-def _return_path_parts(address: str) -> re.Match[str] | None:
-    """The match of a return path's form; ASCII only, since ``lower`` would make a ``k`` of the Kelvin sign."""
+def _parts(form: re.Pattern[str], address: str) -> re.Match[str] | None:
+    """The match of a form; ASCII only, since ``lower`` would make a ``k`` of the Kelvin sign."""
     if len(address) > ADDRESS_MAX_CHARS or not address.isascii():
         return None
-    return _RETURN_PATH.fullmatch(address.lower())
+    return form.fullmatch(address.lower())
 
 
 def _spell(sealed: bytes) -> str:

@@ -13,6 +13,7 @@ from hayabin.database.installation import HoldReason
 from hayabin.database.instances import DEAD_AFTER_S
 from services.api.admin_database import on_database
 from services.api.admission import why_held
+from services.api.audit_trail import PLATFORM, note_admin
 
 MAX_SHOWN = 50
 
@@ -50,6 +51,7 @@ def hold(reason: str) -> None:
             if note:
                 await connection.execute("UPDATE installation SET held_reason = held_reason || ': ' || $1::text", note)
             stopped = await _stopped(connection)
+            await note_admin(connection, PLATFORM, "hold", {"stopped": len(stopped)})
         click.echo("Held: nothing is sent until `hayabin admin release`.")
         _show(stopped)
 
@@ -75,6 +77,7 @@ def release(*, yes: bool) -> None:
             if now_held != held:
                 raise click.ClickException("the hold has changed meanwhile: look at it again")
             await installation.release(connection)
+            await note_admin(connection, PLATFORM, "release", {})
         click.echo(
             "Released. Each campaign above waits for a person: resume what is paused; unschedule what is failed, then "
             "schedule it again."

@@ -12,6 +12,7 @@ import asyncpg
 import click
 
 from services.api.admin_database import on_database
+from services.api.audit_trail import PLATFORM, note_admin
 from services.api.lane_targets import target_of
 from services.api.problems import Problem
 from services.api.routes.lanes import LANES_SQL, LIVE_S
@@ -37,6 +38,10 @@ def _on_target(given: dict[str, str | None], work: Callable[[asyncpg.Connection,
         await work(connection, target)
 
     on_database(run)
+
+
+def _named(given: dict[str, str | None]) -> dict[str, str]:
+    return {name: text for name, text in given.items() if text}
 
 
 def _shown(row: asyncpg.Record) -> str:
@@ -76,7 +81,9 @@ def suspend(reason: str, for_s: int | None, **given: Any) -> None:
     until = None if for_s is None else datetime.now(UTC) + timedelta(seconds=for_s)
 
     async def work(connection: asyncpg.Connection, target: _Target) -> None:
-        number = await connection.fetchval(SUSPEND_SQL, *target, reason, until)
+        async with connection.transaction():
+            number = await connection.fetchval(SUSPEND_SQL, *target, reason, until)
+            await note_admin(connection, PLATFORM, "suspendLanes", {**_named(given), "made": number})
         click.echo(f"Suspended, as number {number}.")
 
     _on_target(given, work)
@@ -88,7 +95,9 @@ def resume(**given: Any) -> None:
     """Lift the suspensions of exactly this target and of its parts, by whomever."""
 
     async def work(connection: asyncpg.Connection, target: _Target) -> None:
-        rows = await connection.fetch(RESUME_SQL, *target)
+        async with connection.transaction():
+            rows = await connection.fetch(RESUME_SQL, *target)
+            await note_admin(connection, PLATFORM, "resumeLanes", {**_named(given), "counts": {"lifted": len(rows)}})
         for row in rows:
             named = " ".join(f"{name}={row[name]}" for name in ("pool", "source_ip", "provider") if row[name])
             click.echo(f"Lifted {named}, by {row['origin']}: {row['reason']}")

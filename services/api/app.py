@@ -25,39 +25,52 @@ from services.api.routes import (
     approvals,
     attributes,
     audit,
+    campaign_audience,
+    campaign_launches,
     campaign_moves,
     campaign_reports,
     campaigns,
     checks,
     consents,
+    contact_merges,
     contacts,
     domains,
     exports,
+    import_errors,
+    import_moves,
     imports,
     lanes,
     lists,
+    me,
     messages,
     people,
+    platform_suppressions,
     policies,
     pools,
     quotas,
     segments,
     settings,
     sign_up_forms,
+    stages,
+    subscriptions,
     suppressions,
     suspensions,
     templates,
     users,
     warmups,
 )
+from services.api.sending_rate import SendingRate
 from services.api.settings import ApiSettings
 from services.api.upload import Uploads
 
 VERSION = "0.1.0"
 _ROUTERS = (
-    contacts, lists, imports, templates, campaigns, campaign_moves, campaign_reports, messages, suppressions, domains,
-    attributes, segments, consents, sign_up_forms, exports, people, checks, approvals,
-    users, api_keys, settings, audit, quotas, pools, lanes, suspensions, policies, warmups,
+    contact_merges, contacts, lists, subscriptions, imports, import_moves, import_errors, templates,
+    campaigns, campaign_launches, campaign_moves,
+    campaign_audience, campaign_reports, messages,
+    suppressions, platform_suppressions, domains,
+    attributes, stages, segments, consents, sign_up_forms, exports, people, checks, approvals,
+    users, api_keys, me, settings, audit, quotas, pools, lanes, suspensions, policies, warmups,
 )  # fmt: skip
 
 
@@ -91,7 +104,9 @@ def make_app(settings: ApiSettings, database: Database) -> FastAPI:
     app.state.settings = settings
     app.state.database = database
     app.state.uploads = Uploads()
+    app.state.trusted_proxies = settings.proxies
     app.state.rate_limit = RateLimit(settings.rate_per_s, settings.rate_burst, time.monotonic)
+    app.state.sending_rate = SendingRate(time.monotonic)
     app.state.admission = Admission(Limits(settings.backlog_limit, settings.outbox_limit))
     app.add_middleware(BodyLimit)
     app.add_middleware(Traced)

@@ -7,33 +7,19 @@ from typing import Any
 
 from services.api.access_examples import ACCESS_ANSWERS, ACCESS_REQUESTS
 from services.api.consent_examples import CONSENT_ANSWERS, CONSENT_REQUESTS
+from services.api.contacts_examples import CONTACT as _CONTACT
 from services.api.contacts_examples import CONTACTS_ANSWERS, CONTACTS_REQUESTS
 from services.api.engine_examples import ENGINE_ANSWERS, ENGINE_REQUESTS
 from services.api.erasure_examples import ERASURE_ANSWERS, ERASURE_REQUESTS
-from services.api.governance_examples import GOVERNANCE_ANSWERS, GOVERNANCE_REQUESTS
-from services.api.segments_examples import SEGMENTS_ANSWERS, SEGMENTS_REQUESTS
+from services.api.governance_examples import GOVERNANCE_ANSWERS, GOVERNANCE_REQUESTS, LEGAL_FINDING
+from services.api.segments_examples import AUDIENCE, SEGMENTS_ANSWERS, SEGMENTS_REQUESTS
 from services.api.sign_up_examples import SIGN_UP_ANSWERS, SIGN_UP_REQUESTS
-from services.api.transfers_examples import TRANSFERS_ANSWERS, TRANSFERS_REQUESTS
+from services.api.transfers_examples import IMPORT, NEW_IMPORT, TRANSFERS_ANSWERS, TRANSFERS_REQUESTS
 
 _AT = "2026-11-24T09:00:00+00:00"
-_CONTACT = {
-    "id": 17,
-    "email": "a..b@docomo.ne.jp",
-    "name": "田中 花子",
-    "locale": "ja",
-    "attributes": {"company": "サンプル商事", "stage": "見積"},
+_LIST = {
+    "id": 3, "name": "newsletter", "description": "月刊", "public": True, "public_name": "今月のお知らせ",
     "created_at": _AT,
-    "updated_at": _AT,
-}
-_LIST = {"id": 3, "name": "newsletter", "description": "月刊", "created_at": _AT}
-_IMPORT = {
-    "id": 5, "list_id": 3, "filename": "contacts.csv", "state": "completed", "encoding": "cp932", "size_bytes": 91234,
-    "rows_read": 1000, "rows_imported": 985, "rows_duplicate": 5, "rows_invalid": 10, "error": None, "created_at": _AT,
-    "started_at": _AT, "finished_at": _AT,
-}  # fmt: skip
-_NEW_IMPORT = {
-    **_IMPORT, "state": "queued", "encoding": None, "rows_read": 0, "rows_imported": 0, "rows_duplicate": 0,
-    "rows_invalid": 0, "started_at": None, "finished_at": None,
 }  # fmt: skip
 _ERROR = {"line": 12, "column": "メールアドレス", "reason": "misplaced_dot", "value": "a..b@example.com"}
 _MJML = (
@@ -58,11 +44,13 @@ _DRAFT = {
     "id": 21, **_CAMPAIGN_FORM, "class": "bulk", "kind": "campaign", "state": "draft", "state_reason": "",
     "domain_id": 2, "reply_to": "", "merge_policy": "fallback", "schedule_at": None, "send_by": None,
     "created_at": _AT, "updated_at": _AT, "launched_at": None, "completed_at": None, "audience": 0, "filling": False,
+    "audience_definition": {},
 }  # fmt: skip
 _SENDING = {**_DRAFT, "state": "sending", "launched_at": _AT, "audience": 985}
 _STATS = {
     "campaign_id": 21, "state": "sending", "audience": 985, "filling": False, "accepted": 950, "failed": 8,
-    "suppressed": 4, "cancelled": 0, "expired": 0, "unknown": 1, "due": 22, "bounced": 7,
+    "suppressed": 4, "suppressed_by_reason": {"unsubscribed": 1, "suppressed": 3},
+    "cancelled": 0, "expired": 0, "unknown": 1, "due": 22, "bounced": 7,
     "bounced_by_reason": {"unknown_user": 7}, "render_failed": 1,
     "render_failed_by_reason": {"merge_field_missing": 1}, "complained": 1,
     "deferrals_by_reason": {"greylisted": 31}, "deferrals": 31, "accepted_after_retry": 30, "opened": 412, "opens": 640,
@@ -86,7 +74,8 @@ _UNKNOWN = {
     "reason": "dispatcher_lost", "changed_at": _AT,
 }  # fmt: skip
 _SUPPRESSION = {
-    "email": "b@example.net", "list_id": 0, "reason": "manual", "source": "api", "created_at": _AT, "expires_at": None,
+    "email": "b@example.net", "list_id": 0, "scope": "tenant", "reason": "manual", "source": "api", "created_at": _AT,
+    "expires_at": None,
 }  # fmt: skip
 _RECORDS = [
     {"name": "hb2r._domainkey.mail.example.jp", "type": "TXT", "value": "v=DKIM1; k=rsa; p=MIIBIjANBg…",
@@ -104,10 +93,17 @@ def _page(*items: dict[str, Any]) -> dict[str, Any]:
 
 
 REQUESTS: dict[str, Any] = {
-    "upsertContact": {"email": _CONTACT["email"], "name": _CONTACT["name"], "attributes": _CONTACT["attributes"]},
-    "changeContact": {"name": "田中 華子", "attributes": {"stage": "成約", "company": None}},
-    "createList": {"name": "newsletter", "description": "月刊"},
-    "addMembers": {"contact_ids": [17]},
+    "createList": {"name": "newsletter", "description": "月刊", "public": True, "public_name": "今月のお知らせ"},
+    "addMembers": {
+        "contact_ids": [17],
+        "state": "subscribed",
+        "consent": {
+            "basis": "written",
+            "source": "展示会 2026",
+            "note": "名刺 No. 12, 同意欄にチェック",
+            "wording": "v2",
+        },
+    },
     "startImport": "email,name,company\na..b@docomo.ne.jp,田中 花子,サンプル商事\n",
     "createTemplate": {"name": "newsletter", **_SOURCE},
     "addTemplateVersion": _SOURCE,
@@ -119,7 +115,7 @@ REQUESTS: dict[str, Any] = {
     "testCampaign": {"to": ["me@example.jp"], "variables": {"name": "私"}},
     "resolveMessage": {"as": "accepted"},
     "resolveUnknown": {"as": "resend"},
-    "suppress": {"emails": ["b@example.net"]},
+    "suppress": {"emails": ["b@example.net"], "domains": ["example.org"], "list_id": 0, "reason": "manual"},
     "addDomain": {"name": "mail.example.jp"},
     **ENGINE_REQUESTS,
     **ACCESS_REQUESTS,
@@ -134,22 +130,29 @@ REQUESTS: dict[str, Any] = {
 """By operation id; operations without a body are not here."""
 
 ANSWERS: dict[str, Any] = {
-    "upsertContact": _CONTACT,
-    "listContacts": _page(_CONTACT),
-    "getContact": _CONTACT,
-    "changeContact": {**_CONTACT, "name": "田中 華子", "attributes": {"stage": "成約"}},
     "deleteContact": None,
     "createList": _LIST,
     "listLists": _page(_LIST),
-    "getList": {**_LIST, "subscribed": 985},
+    "getList": {
+        **_LIST,
+        "subscribed": 985,
+        "states": {"pending": 3, "subscribed": 985, "unsubscribed": 12, "bounced": 4, "complained": 1},
+    },
     "listMembers": _page(
-        {"contact_id": 17, "email": _CONTACT["email"], "name": "田中 花子", "state": "subscribed", "updated_at": _AT}
+        {
+            "contact_id": 17,
+            "email": _CONTACT["email"],
+            "name": "田中 花子",
+            "state": "subscribed",
+            "consent": "form",
+            "updated_at": _AT,
+        }
     ),
     "addMembers": {"added": 1},
     "removeMember": None,
-    "startImport": _NEW_IMPORT,
-    "listImports": _page(_IMPORT),
-    "getImport": _IMPORT,
+    "startImport": NEW_IMPORT,
+    "listImports": _page(IMPORT),
+    "getImport": IMPORT,
     "listImportErrors": _page(_ERROR),
     "downloadImportErrors": "line,column,reason,value\n12,メールアドレス,misplaced_dot,a..b@example.com\n",
     "createTemplate": {"id": 4, "name": "newsletter", "version": _DRAFT_VERSION},
@@ -167,9 +170,14 @@ ANSWERS: dict[str, Any] = {
     "changeCampaign": {**_DRAFT, "name": "November, second try", "send_by": "2099-12-31T14:59:59+00:00"},
     "listCampaigns": _page(_DRAFT),
     "getCampaign": _SENDING,
-    "countAudience": {"audience": 985, "suppressed": 4},
-    "launchCampaign": _SENDING,
-    "scheduleCampaign": {**_DRAFT, "state": "scheduled", "schedule_at": "2099-12-01T00:00:00+00:00"},
+    "countAudience": AUDIENCE,
+    "launchCampaign": {**_SENDING, "undo_until": None, "legal_findings": [LEGAL_FINDING]},
+    "scheduleCampaign": {
+        **_DRAFT,
+        "state": "scheduled",
+        "schedule_at": "2099-12-01T00:00:00+00:00",
+        "legal_findings": [LEGAL_FINDING],
+    },
     "unscheduleCampaign": _DRAFT,
     "pauseCampaign": {**_SENDING, "state": "paused", "state_reason": "by request"},
     "resumeCampaign": _SENDING,
@@ -198,7 +206,7 @@ ANSWERS: dict[str, Any] = {
         "timeline": _TIMELINE[:1],
     },
     "resolveUnknown": {"campaign_id": 21, "resolved": 20000, "remaining": 80000, "next_cursor": "azoyMTAwMg"},
-    "suppress": {"added": 1, "known": 0},
+    "suppress": {"added": 2, "known": 0},
     "listSuppressions": _page(_SUPPRESSION),
     "getSuppression": {"email": "b@example.net", "suppressions": [_SUPPRESSION]},
     "unsuppress": None,

@@ -19,7 +19,8 @@ class Form(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-def _printable(value: str) -> str:
+def printable(value: str) -> str:
+    """Pass one line of text on; a validator of forms."""
     if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in value):
         raise ValueError("must not have control characters or line ends")
     return _storable(value)
@@ -31,11 +32,11 @@ def _storable(value: str) -> str:
     return value
 
 
-Line = Annotated[str, Field(max_length=300), AfterValidator(_printable)]
+Line = Annotated[str, Field(max_length=300), AfterValidator(printable)]
 """One line of text."""
 Text = Annotated[str, Field(min_length=1, max_length=1024 * 1024), AfterValidator(_storable)]
 """Any text, such as a template."""
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
 Moment = Annotated[AwareDatetime, Field(strict=False)]
 """RFC 3339 with a time zone."""
 Id = Annotated[int, Path(ge=1, le=2**63 - 1)]

@@ -1,19 +1,22 @@
 """One effect for one ``Idempotency-Key``.
 
 Promises: the answer is kept in the transaction of its effect: both exist together or not at all. A replay gives the
-same answer with ``Idempotency-Replayed: true``, for at least 24 hours (the scheduler forgets keys after 48). A refused
-request keeps no key, because it had no effect: the mended one may use it again.
-Fails: 422 for the same key with another request (method, path, query, body), 409 with Retry-After while the first one
-is in flight.
+same answer with ``Idempotency-Replayed: true``, for at least 24 hours (the scheduler forgets keys after 48); a secret
+that is shown once is null in it. A refused request keeps no key, because it had no effect: the mended one may use it
+again.
+Fails: 422 for the same key with another request (method, path, query, body) or another right to personal data, 409 with
+Retry-After while the first one is in flight.
 Source: the IETF draft "The Idempotency-Key HTTP Header Field".
 """
 
 import hashlib
 from collections.abc import Awaitable, Callable
 
+import orjson
 from fastapi import Request, Response
 
 from hayabin.database.engine import Connection
+from services.api.access import Scope
 from services.api.problems import Problem
 from services.api.upload import file_parts, is_upload
 
@@ -63,14 +66,23 @@ async def once(
         await _fingerprint(request),
         response.status_code,
         headers,
-        bytes(response.body),
+        _kept(request, response),
     )
     return response
+
+
+def _kept(request: Request, response: Response) -> bytes:
+    """The body for replays, without the member that the endpoint says is shown once."""
+    body = bytes(response.body)
+    secret: str | None = getattr(request.state, "shown_once", None)
+    return body if secret is None else orjson.dumps({**orjson.loads(body), secret: None})
 
 
 async def _fingerprint(request: Request) -> bytes:
     """Of method, path, query and body; the digest of an upload is taken while it is read."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
+    if not request.state.principal.may(Scope.CONTACTS_READ_PERSONAL):
+        digest.update(b"masked\n")  # or it would be given the answer of a key that may see more
     digest.update(request.state.upload_digest if is_upload(request) else await request.body())
     return digest.digest()

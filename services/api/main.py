@@ -1,4 +1,4 @@
-"""Entry of the image: ``python -m services.api.main serve | scheduler | admin … | parked …``."""
+"""Entry of the image: ``python -m services.api.main serve | scheduler | admin … | audit … | parked … | people …``."""
 
 import asyncio
 
@@ -7,6 +7,8 @@ import click
 from hayabin.database.engine import Database
 from hayabin.lifecycle import Process, run, serve_http
 from services.api.admin import admin
+from services.api.admin_audit import audit
+from services.api.admin_people import people
 from services.api.app import make_app
 from services.api.parked import parked
 from services.api.scheduler.main import run_scheduler
@@ -45,7 +47,9 @@ def scheduler() -> None:
 
 
 main.add_command(admin)
+main.add_command(audit)
 main.add_command(parked)
+main.add_command(people)
 
 if __name__ == "__main__":
     main()

@@ -4,6 +4,7 @@ Promises: made once; needs no request.
 Source: OpenAPI 3.1, RFC 9457.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -48,6 +49,9 @@ _IDEMPOTENCY_KEY = {
     "description": "One effect for one key; a replay has the same answer and `Idempotency-Replayed: true`",
 }
 
+_CSV_OR_LINES = frozenset({"downloadExport", "exportAudit", "exportConsents"})
+"""Files that may be asked for as lines of JSON."""
+
 
 def document_of(app: FastAPI) -> dict[str, Any]:
     """The document of ``app``."""
@@ -80,37 +84,61 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     responses.pop("422", None)
     for response in responses.values():
-        _describe(response, ANSWERS.get(name))
+        _describe(name, response, ANSWERS.get(name))
     responses["default"] = {
         "description": "A problem (RFC 9457)",
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
 
 
-def _describe(response: dict[str, Any], example: Any) -> None:
+def _describe(name: str, response: dict[str, Any], example: Any) -> None:
     match example:
         case None:
             response.pop("content", None)
         case str():
-            response["content"] = {"text/csv": {"schema": {"type": "string"}, "example": example}}
+            media_type = "text/plain" if "text/plain" in response.get("content", {}) else "text/csv"
+            response["content"] = {media_type: {"schema": {"type": "string"}, "example": example}}
+            if name in _CSV_OR_LINES:
+                response["content"]["application/x-ndjson"] = {"schema": {"type": "string"}}
         case _:
             response["content"] = {"application/json": {"schema": _schema_of(example), "example": example}}
 
 
-def _schema_of(example: Any) -> dict[str, Any]:
+def _nulls(example: Any) -> Iterator[str]:
+    """The names of members that are null somewhere in an example."""
+    match example:
+        case dict():
+            for name, value in example.items():
+                if value is None:
+                    yield name
+                yield from _nulls(value)
+        case list():
+            for value in example:
+                yield from _nulls(value)
+        case _:
+            pass
+
+
+_MAY_BE_NULL = frozenset(_nulls(list(ANSWERS.values()))) | {"audience", "changed_at", "ip", "until", "user_id"}
+"""A member that is null in one example may be so wherever it is; and those that no example shows so."""
+
+
+def _schema_of(example: Any, name: str = "") -> dict[str, Any]:
     """The schema that an example shows: its members and their types."""
     match example:
         case bool():
-            return {"type": "boolean"}
+            schema: dict[str, Any] = {"type": "boolean"}
         case int():
-            return {"type": "integer"}
+            schema = {"type": "integer"}
         case float():
-            return {"type": "number"}
+            schema = {"type": "number"}
         case str():
-            return {"type": "string"}
+            schema = {"type": "string"}
         case dict():
-            return {"type": "object", "properties": {name: _schema_of(value) for name, value in example.items()}}
+            members = {member: _schema_of(value, member) for member, value in example.items()}
+            schema = {"type": "object", "properties": members}
         case list():
-            return {"type": "array", "items": _schema_of(example[0]) if example else {}}
+            schema = {"type": "array", "items": _schema_of(example[0]) if example else {}}
         case _:
             return {}
+    return {**schema, "type": [schema["type"], "null"]} if name in _MAY_BE_NULL else schema

@@ -5,7 +5,7 @@ database is away or full, a bug) is 5xx, never 4xx, and says nothing of the insi
 Retry-After, and nothing was done; where that is not known, it is ``outcome-unknown``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from hayabin.database.engine import AWAY
 from hayabin.database.launch import CampaignMissing, EmptyAudience
+from hayabin.database.segments import SegmentMissing, SegmentTooDeep, TooSlow
 from hayabin.domain.campaign import IllegalTransition
 from hayabin.telemetry.logging import get_logger
 
@@ -37,14 +38,16 @@ class Problem(Exception):
         *,
         errors: Sequence[dict[str, Any]] = (),
         headers: dict[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
     ) -> None:
-        """Say what is wrong and what to do."""
+        """Say what is wrong and what to do; ``members`` are extensions (RFC 9457 §3.2), for programs."""
         super().__init__(detail)
         self.status = status
         self.slug = slug
         self.detail = detail
         self.errors = list(errors)
         self.headers = headers or {}
+        self.members = members or {}
 
 
 class OutcomeUnknown(Exception):
@@ -59,6 +62,7 @@ def not_found(what: str) -> Problem:
 def answer(request: Request, problem: Problem) -> Response:
     """The problem as a response."""
     body: dict[str, Any] = {
+        **problem.members,
         "type": f"/problems/{problem.slug}",
         "title": problem.slug.replace("-", " ").capitalize(),
         "status": problem.status,
@@ -160,19 +164,32 @@ def _refusal(error: Exception) -> Problem | None:
             return _from_http(error)
         case ClientDisconnect():
             return Problem(408, "request-timeout", "The connection ended before the body did.")
-        case CampaignMissing():
-            return not_found("campaign")
-        case EmptyAudience():
-            return Problem(422, "empty-audience", "Nobody on the list is subscribed: there is nobody to send to.")
-        case IllegalTransition():
-            return Problem(
-                409, "wrong-state", f"The campaign is {error.current}; it cannot become {error.following} from there."
-            )
         case asyncpg.IntegrityConstraintViolationError():
             get_logger().warning("constraint_refused", constraint=error.constraint_name)
             return Problem(409, "conflict", "What this refers to has changed, or is in use elsewhere.")
         case asyncpg.DataError():
             return Problem(422, "invalid-request", "A value cannot be stored: it has characters that no text may have.")
+        case _:
+            return _refusal_by_campaign(error)
+
+
+def _refusal_by_campaign(error: Exception) -> Problem | None:
+    """The problem where a campaign or its audience does not allow what was asked."""
+    match error:
+        case CampaignMissing():
+            return not_found("campaign")
+        case EmptyAudience():
+            return Problem(422, "empty-audience", "Nobody on the list is subscribed: there is nobody to send to.")
+        case SegmentMissing():
+            return Problem(409, "segment-missing", "A segment that this names is not there (any more).")
+        case SegmentTooDeep():
+            return Problem(422, "segment-too-deep", f"A segment cannot be used as it is: {error}.")
+        case TooSlow():
+            return Problem(422, "segment-too-slow", "This takes too long to be counted: make the rules narrower.")
+        case IllegalTransition():
+            return Problem(
+                409, "wrong-state", f"The campaign is {error.current}; it cannot become {error.following} from there."
+            )
         case _:
             return None
 

@@ -1,6 +1,8 @@
 """Settings of the API."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from hayabin.settings import (
     BrokerSettings,
@@ -10,6 +12,20 @@ from hayabin.settings import (
     SealingSettings,
     TokenSettings,
 )
+from services.api.peer import Network, networks_of
+
+
+def _networks(text: str) -> str:
+    networks_of(words_of(text))
+    return text
+
+
+def words_of(text: str) -> list[str]:
+    """The words between commas."""
+    return [word for word in text.split(",") if word.strip()]
+
+
+Networks = Annotated[str, AfterValidator(_networks)]
 
 
 class ApiSettings(DatabaseSettings, BrokerSettings, TokenSettings, SealingSettings, PublicSettings, ProcessSettings):
@@ -24,7 +40,15 @@ class ApiSettings(DatabaseSettings, BrokerSettings, TokenSettings, SealingSettin
     rate_per_s: float = Field(default=200, ge=0)
     """Requests a second that one API key may make of this process; 0: as many as it likes."""
     rate_burst: int = Field(default=400, ge=1)
+    trusted_proxies: Networks = ""
+    """Networks of proxies of ours, separated by commas, that X-Forwarded-For is believed of; the socket's peer counts
+    when empty."""
     backlog_limit: int = Field(default=20_000_000, ge=0)
     """Mails of one tenant that may wait in its running campaigns before a launch is refused; 0: any number."""
     outbox_limit: int = Field(default=50_000, ge=0)
     """Messages that may wait for the belt before launches and tests are refused; 0: any number."""
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of ``trusted_proxies``."""
+        return networks_of(words_of(self.trusted_proxies))

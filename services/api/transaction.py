@@ -1,8 +1,10 @@
 """The route class of every operation: body, authentication, one transaction; its name and status on the span.
 
-Promises: a request that changes something is one transaction, committed before the answer leaves and rolled back with
-any problem. No database connection is held while a body is awaited (uploads excepted, which are few) or while
-something outside is asked (``before_transaction``). What adds to the sending is done only while ``Admission`` lets it.
+Promises: a request is one transaction as the caller's tenant (``hayabin.database.tenancy``), committed before the
+answer leaves and rolled back with any problem; READ ONLY where the method says so. Only what needs ``platform:admin``
+is done as the services do it, over all tenants. No database connection is held while a body is awaited (uploads
+excepted, which are few) or while something outside is asked (``before_transaction``). What adds to the sending is done
+only while ``Admission`` lets it.
 Fails: every exception is answered as ``problems`` says; 408 for a body that does not come, 503 when no connection is
 free in time or the database does not answer in time (``ORDINARY_S``, ``LONG_S``); 503 ``outcome-unknown`` where the
 answer to COMMIT was lost, which is the only case in which a 503 does not mean that nothing was done.
@@ -23,12 +25,15 @@ from opentelemetry import trace
 from hayabin.crash_points import CrashPoint, reach
 from hayabin.database.engine import AWAY, Connection, Database
 from hayabin.database.lending import borrowed
+from hayabin.database.tenancy import enter
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import HTTP_REQUESTS, HTTP_SECONDS
 from services.api import audit_trail
-from services.api.access import Principal, authenticate, require_form
+from services.api.access import Principal, is_platform_check
 from services.api.admission import ADMITTED, Admission
+from services.api.authentication import Caller, authenticate, note_use, require_form
 from services.api.idempotency import once
+from services.api.peer import peer_of
 from services.api.problems import OutcomeUnknown, Problem, answer, translate
 from services.api.upload import UPLOAD_S, is_upload
 
@@ -41,7 +46,18 @@ LONG_S: Final[Mapping[str, float]] = {
     "resumeCampaign": 90.0,
     "resolveUnknown": 90.0,
     "addMembers": 90.0,
+    "deleteList": 90.0,  # with who is on it: a million rows
     "countAudience": 90.0,
+    "checkCampaign": 90.0,
+    "previewAudience": 90.0,
+    "previewSegment": 30.0,
+    "listApprovals": 90.0,
+    "approveCampaign": 90.0,
+    "scheduleCampaign": 90.0,
+    "verifyAudit": 90.0,
+    "createAttribute": 90.0,  # the values of all contacts are read
+    "changeAttribute": 90.0,
+    "listDuplicates": 60.0,
     "downloadImportErrors": 90.0,
     "startImport": UPLOAD_S + 60.0,
 }
@@ -77,7 +93,13 @@ class TransactionRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """Wrap FastAPI's handler."""
-        operation = _Operation(self.operation_id or "", super().get_route_handler(), _PREPARATIONS.get(self.endpoint))
+        operation = _Operation(
+            self.operation_id or "",
+            super().get_route_handler(),
+            _PREPARATIONS.get(self.endpoint),
+            of_platform=any(is_platform_check(dependency.call) for dependency in self.dependant.dependencies),
+            only_reads=not (self.methods or set()) - _READING and not audit_trail.writes(self.operation_id or ""),
+        )
         path = self.path
 
         async def handler(request: Request) -> Response:
@@ -104,6 +126,9 @@ class _Operation:
     id: str
     inner: Handler
     preparation: Preparation | None
+    of_platform: bool
+    """It needs ``platform:admin``, and may touch what belongs to all tenants."""
+    only_reads: bool
 
     @property
     def sends(self) -> bool:
@@ -139,43 +164,64 @@ def _note(request: Request, path: str, status: int, seconds: float) -> None:
 async def _run(request: Request, operation: _Operation) -> Response:
     authorization = request.headers.get("authorization")
     require_form(authorization)
+    request.state.peer = peer_of(request, request.app.state.trusted_proxies)
     if not is_upload(request):
         try:
             async with asyncio.timeout(BODY_S):
                 await request.body()
         except TimeoutError as error:
             raise Problem(408, "request-timeout", "The body did not come. Send the request again.") from error
+    if operation.preparation is not None:
+        await _prepare(request, operation.preparation, authorization)
+    database: Database = request.app.state.database
+    async with borrowed(database.pool, wait_s=CONNECTION_S, within_s=operation.within_s) as loan:
+        connection = request.state.connection = loan.connection
+        caller: Caller | None = None
+        try:
+            async with _transaction(connection, operation):
+                if operation.preparation is None:
+                    caller = await authenticate(
+                        connection, authorization, request.state.peer, enters=not operation.of_platform
+                    )
+                    _admit(request, caller)
+                elif not operation.of_platform:
+                    await enter(connection, request.state.principal.tenant_id)
+                return await _in_transaction(request, operation)
+        finally:
+            if caller is not None:
+                await note_use(connection, caller, request.state.peer)
+
+
+async def _prepare(request: Request, preparation: Preparation, authorization: str | None) -> None:
+    """Authenticate, and run what comes before the transaction with no connection held."""
     database: Database = request.app.state.database
     async with borrowed(database.pool, wait_s=CONNECTION_S, within_s=ORDINARY_S) as loan:
-        principal = request.state.principal = await authenticate(loan.connection, authorization)
-        request.app.state.rate_limit.take(principal.key_id)
-        if operation.preparation is None:
-            loan.allow(operation.within_s)
-            return await _on(loan.connection, request, operation)
-    request.state.prepared = await operation.preparation(request, principal)
-    async with borrowed(database.pool, wait_s=CONNECTION_S, within_s=operation.within_s) as loan:
-        return await _on(loan.connection, request, operation)
+        caller = await authenticate(loan.connection, authorization, request.state.peer, enters=False)
+        await note_use(loan.connection, caller, request.state.peer)
+    _admit(request, caller)
+    request.state.prepared = await preparation(request, caller.principal)
 
 
-async def _on(connection: Connection, request: Request, operation: _Operation) -> Response:
-    request.state.connection = connection
-    if request.method in _READING:
+def _admit(request: Request, caller: Caller) -> None:
+    request.state.principal = caller.principal
+    request.app.state.rate_limit.take(caller.principal.key_id)
+
+
+async def _in_transaction(request: Request, operation: _Operation) -> Response:
+    key = request.headers.get("idempotency-key")
+    if request.method != "POST" or key is None:
         return await operation.do(request)
-    async with _transaction(connection, sends=operation.sends):
-        key = request.headers.get("idempotency-key")
-        if request.method != "POST" or key is None:
-            return await operation.do(request)
-        return await once(request, connection, key, operation.do)
+    return await once(request, request.state.connection, key, operation.do)
 
 
 @asynccontextmanager
-async def _transaction(connection: Connection, *, sends: bool) -> AsyncIterator[None]:
-    """One transaction; whoever loses the answer to its COMMIT is told so.
+async def _transaction(connection: Connection, operation: _Operation) -> AsyncIterator[None]:
+    """One transaction; whoever changed something and loses the answer to its COMMIT is told so.
 
     Raises:
         OutcomeUnknown: it may have been committed, or not.
     """
-    transaction = connection.transaction()
+    transaction = connection.transaction(readonly=operation.only_reads)
     await transaction.start()
     try:
         yield
@@ -185,11 +231,13 @@ async def _transaction(connection: Connection, *, sends: bool) -> AsyncIterator[
         except AWAY as error:  # then it is rolled back by the end of its connection, which the pool sees to
             get_logger().warning("rollback_lost", error=repr(error))
         raise
-    if sends:
+    if operation.sends:
         reach(CrashPoint.API_BEFORE_COMMIT)
     try:
         await transaction.commit()
     except _SAYS_NOTHING as error:
-        raise OutcomeUnknown from error
-    if sends:
+        if not operation.only_reads:
+            raise OutcomeUnknown from error
+        get_logger().warning("commit_of_read_lost", error=repr(error))  # the answer is true all the same
+    if operation.sends:
         reach(CrashPoint.API_COMMITTED)

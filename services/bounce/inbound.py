@@ -33,14 +33,14 @@ def parse_inbound(content: bytes) -> Report:
     report = read_arf(mail) or read_dsn(mail) or read_free_text(mail)
     if report is not None:
         return report
-    evidence = _auto_reply_evidence(mail)
+    evidence = auto_reply_evidence(mail)
     if evidence:
         return AutoReply(evidence)
     claims_report = mail.content_type == "multipart/report"
     return Unrecognised(Unreadable.REPORT_WITHOUT_STATUS if claims_report else Unreadable.NO_REPORT)
 
 
-def _auto_reply_evidence(mail: Part) -> str:
+def auto_reply_evidence(mail: Part) -> str:
     """The field that shows that no person wrote this, or the empty string (RFC 3834 §5)."""
     submitted = mail.fields.first("auto-submitted").strip().lower()
     if submitted and not submitted.startswith("no"):

@@ -20,15 +20,19 @@ from hayabin.contracts.event_pb2 import BounceEvent
 from hayabin.crash_points import CrashPoint, reach
 from hayabin.database import ledger
 from hayabin.database.engine import Connection, Pool
+from hayabin.database.unsubscribing import Hand, Scope, stop
 from hayabin.domain.bounce_reason import classify_status
+from hayabin.domain.consent import ConsentBasis
 from hayabin.domain.errors import TemporaryFailure
 from hayabin.domain.message import MessageState
 from hayabin.domain.suppression import SuppressionReason
 from hayabin.domain.token import TokenRing
+from hayabin.domain.verp import looks_like_unsubscribe_address
 from hayabin.telemetry import tracing
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import INBOUND
 from services.bounce.away import database_may_be_away
+from services.bounce.by_mail import Refused, RefusedReason, unsubscribe_claim
 from services.bounce.effects import ReportEvent, note, suppress
 from services.bounce.facts import BIGINT_MAX, events_of
 from services.bounce.inbound import parse_inbound
@@ -36,6 +40,9 @@ from services.bounce.match import BounceFact, FactKind, Unmatched, UnmatchedReas
 from services.bounce.quarantine import keep, storable
 
 DETAIL_MAX_CHARS: Final = 500
+UNSUBSCRIBE: Final = "unsubscribe"
+"""Somebody asked by mail to be taken off."""
+_BY_MAIL: Final = Hand(ConsentBasis.WRITTEN)
 UNKNOWN_MESSAGE: Final = "unknown_message"
 """Our signature, and no such row: another installation's, or a ledger restored from before."""
 NEVER_ATTEMPTED: Final = "never_attempted"
@@ -74,15 +81,44 @@ class Reports:
                 await self._project(event.bounce, received_at, span)
 
     async def _project(self, mail: BounceEvent, received_at: datetime, span: Span) -> None:
+        if looks_like_unsubscribe_address(mail.rcpt_to):
+            kind, written = await self._unsubscribe(mail, received_at, span), True
+        else:
+            kind, written = await self._report(mail, received_at, span)
+        if written:
+            reach(CrashPoint.BOUNCE_PROJECTED)
+        INBOUND.labels(kind).inc()
+
+    async def _report(self, mail: BounceEvent, received_at: datetime, span: Span) -> tuple[str, bool]:
+        """Take a report; what kind it is, and whether anything was written."""
         parsed = await asyncio.to_thread(parse_inbound, mail.content)  # up to a megabyte: the loop has others to serve
         found = match(parsed, mail.rcpt_to, self._ring)
         kind = found.reason.value if isinstance(found, Unmatched) else found.kind.value
-        if isinstance(found, BounceFact) or found.reason not in _UNDERSTOOD:
+        written = isinstance(found, BounceFact) or found.reason not in _UNDERSTOOD
+        if written:
             with database_may_be_away():
                 async with self._pool.acquire() as connection, connection.transaction():
                     await self._write(connection, found, mail, received_at, span)
-                reach(CrashPoint.BOUNCE_PROJECTED)
-        INBOUND.labels(kind).inc()
+        return kind, written
+
+    async def _unsubscribe(self, mail: BounceEvent, received_at: datetime, span: Span) -> str:
+        """Take off whoever asks for it by mail (see ``by_mail``); what came of it."""
+        kind = UNSUBSCRIBE
+        with database_may_be_away():
+            async with self._pool.acquire() as connection, connection.transaction():
+                try:
+                    claim = await asyncio.to_thread(
+                        unsubscribe_claim, mail.content, mail.mail_from, mail.rcpt_to, self._ring
+                    )
+                    if not await stop(connection, claim, Scope.LIST, received_at, _BY_MAIL):
+                        raise Refused(RefusedReason.UNKNOWN_PERSON)  # noqa: TRY301 - one end for all of them
+                    span.set_attribute("hayabin.message_id", claim.message_id)
+                    get_logger().info("unsubscribed", message_id=claim.message_id, by="mail")
+                except Refused as refusal:
+                    kind = refusal.reason.value
+                    if refusal.reason is not RefusedReason.AUTOMATIC:
+                        await keep(connection, mail, received_at, kind)
+        return kind
 
     async def _write(
         self,

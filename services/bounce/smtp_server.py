@@ -1,6 +1,7 @@
 """The SMTP server that bounces and feedback reports come to.
 
-Promises: takes mail for signed return paths and the role addresses of our own domains alone, one recipient at a time;
+Promises: takes mail for signed return paths, signed unsubscribe addresses and the role addresses of our own domains
+alone, one recipient at a time;
 250 after the final dot is said only when ``on_mail`` has returned, so what we have answered for is kept. Size,
 connections, rate, commands and times are bounded by ``InboundLimits``.
 Fails: whatever ``on_mail`` raises, or its timeout, is 451 (the other side keeps the mail and tries again), except
@@ -20,7 +21,7 @@ import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from hayabin.domain.errors import PermanentFailure, TemporaryFailure
-from hayabin.domain.verp import looks_like_return_path
+from hayabin.domain.verp import looks_like_return_path, looks_like_unsubscribe_address
 from services.bounce.peer_limits import InboundLimits, PeerLimiter, Refusal, peer_of
 
 log = structlog.get_logger()
@@ -211,7 +212,7 @@ class _Conversation:
     async def handle_RCPT(  # noqa: N802
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _rcpt_options: list[str]
     ) -> str:
-        """RCPT: our return paths and role addresses, one at a time; the sender brings the next one separately."""
+        """RCPT: our return paths, unsubscribe and role addresses, one at a time; the next one comes separately."""
         if envelope.rcpt_tos:
             return "452 4.5.3 one recipient at a time"
         if not self._is_ours(address):
@@ -261,7 +262,11 @@ class _Conversation:
             return domain == "postmaster" and "postmaster" in self._owner.options.roles
         if domain not in self._owner.options.domains:
             return False
-        return local in self._owner.options.roles or looks_like_return_path(address)
+        return (
+            local in self._owner.options.roles
+            or looks_like_return_path(address)
+            or looks_like_unsubscribe_address(address)
+        )
 
 
 def _remote_address(session: Session) -> str:

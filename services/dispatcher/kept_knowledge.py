@@ -11,6 +11,7 @@ from typing import Any, Final
 import asyncpg
 
 from hayabin.database.engine import Connection
+from hayabin.database.suppressing import PLATFORM_TENANT, domain_sql
 from hayabin.domain.warmup import WarmupPlan
 from services.dispatcher.suspensions import Origin, Suspension
 
@@ -33,14 +34,14 @@ WHERE day = (now() AT TIME ZONE 'UTC')::date AND source_ip = ANY($1)"""
 _REPORTS_SQL = """
 SELECT source_ip, lane, state, reason, next_try_at, waiting, connections, connection_limit, begun_per_s, limit_per_s
 FROM lane_reports WHERE pool = $1 AND reported_at > now() - make_interval(secs => $2)"""
-_SUPPRESSED_SQL = """
+_OF_ADDRESS = f"s.address_key IN ($1, {domain_sql('$1')}) AND (s.expires_at IS NULL OR s.expires_at > now())"
+_SUPPRESSED_SQL = f"""
 SELECT count(*) AS tenants, count(*) FILTER (WHERE wholly) AS wholly, count(*) FILTER (WHERE lists) AS for_lists
 FROM (SELECT
-        EXISTS (SELECT 1 FROM suppressions s WHERE s.tenant_id = t.id AND s.address_key = $1 AND s.list_id = 0
-                AND (s.expires_at IS NULL OR s.expires_at > now())) AS wholly,
-        EXISTS (SELECT 1 FROM suppressions s WHERE s.tenant_id = t.id AND s.address_key = $1 AND s.list_id > 0
-                AND (s.expires_at IS NULL OR s.expires_at > now())) AS lists
-      FROM tenants t) every"""
+        EXISTS (SELECT 1 FROM suppressions s
+                WHERE s.tenant_id IN ({PLATFORM_TENANT}, t.id) AND s.list_id = 0 AND {_OF_ADDRESS}) AS wholly,
+        EXISTS (SELECT 1 FROM suppressions s WHERE s.tenant_id = t.id AND s.list_id > 0 AND {_OF_ADDRESS}) AS lists
+      FROM tenants t WHERE t.id <> {PLATFORM_TENANT}) every"""  # noqa: S608 - constants of ours
 
 
 @dataclass(frozen=True, slots=True)

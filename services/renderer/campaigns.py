@@ -20,7 +20,7 @@ from hayabin.content.compiled import CompiledTemplate
 from hayabin.content.render import Renderer
 from hayabin.database.engine import Connection, Pool
 from hayabin.database.sealing import SealBroken, unseal
-from hayabin.domain.campaign import MergePolicy
+from hayabin.domain.campaign import CONFIRMATION, MergePolicy
 from hayabin.domain.errors import PoisonMessage
 from services.renderer.dkim import DkimSigner
 from services.renderer.mime import MailWriter, Sender
@@ -29,7 +29,7 @@ KEEP_S = 10.0
 MAX_KEPT = 64
 
 _FACTS_SQL = """
-SELECT c.id, c.tenant_id, c.class, c.pool, c.merge_policy, c.from_name, c.from_address, c.reply_to,
+SELECT c.id, c.tenant_id, c.class, c.kind, c.pool, c.merge_policy, c.from_name, c.from_address, c.reply_to,
        COALESCE(c.list_id, 0) AS list_id, COALESCE(l.name, '') AS list_name, d.id AS domain_id, d.name AS domain,
        v.compiled
 FROM campaigns c JOIN template_versions v ON v.id = c.template_version_id JOIN domains d ON d.id = c.domain_id
@@ -47,6 +47,7 @@ class Campaign:
     policy: MergePolicy
     list_id: int
     domain: str
+    asks_to_confirm: bool
     writer: MailWriter
     template: CompiledTemplate
     fuel: int
@@ -111,6 +112,7 @@ class Campaigns:
             policy=MergePolicy(row["merge_policy"]),
             list_id=row["list_id"],
             domain=row["domain"],
+            asks_to_confirm=row["kind"] == CONFIRMATION,
             writer=MailWriter(_sender(row), signers),
             template=compiled,
             fuel=self._fuel,
@@ -139,4 +141,5 @@ def _sender(row: Any) -> Sender:
         list_id=row["list_id"],
         list_name=row["list_name"],
         domain=row["domain"],
+        asks_to_confirm=row["kind"] == CONFIRMATION,
     )

@@ -27,8 +27,9 @@ _OWN: tuple[Field, ...] = (
     (b"Subject", b"%b"),
     (b"Date", b"%b"),
     (b"Message-ID", b"%b"),
-    (b"List-Unsubscribe", b"<%b>"),
 )
+_UNSUBSCRIBE: Field = (b"List-Unsubscribe", b"<%b>,\r\n <mailto:%b?subject=unsubscribe>")
+"""Https first: who can do both takes the first (RFC 2369 §2), and one-click is by https (RFC 8058 §3.1)."""
 _TEXT = b"text/plain; charset=utf-8"
 _HTML = b"text/html; charset=utf-8"
 _BASE64: Field = (b"Content-Transfer-Encoding", b"base64")
@@ -47,11 +48,13 @@ class Sender:
     list_id: int
     list_name: str
     domain: str
+    asks_to_confirm: bool = False
+    """The mail is the answer to somebody's own act, and no mail of a list: it can not be unsubscribed from."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailParts:
-    """What one mail has of its own; ``message_id``, with its angle brackets, and the URL have no white space."""
+    """What one mail has of its own; ``message_id``, with its angle brackets, URL and addresses have no white space."""
 
     to_name: str
     to_address: str
@@ -60,11 +63,12 @@ class MailParts:
     html: str | None
     message_id: str
     unsubscribe_url: str
+    unsubscribe_address: str
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The header of all mails of one form: as written and as signed, with ``%b`` for the values of ``_OWN``; ``h=``."""
+    """The header of all mails of one form: as written and as signed, ``%b`` for what each has of its own; ``h=``."""
 
     raw: bytes
     canonical: bytes
@@ -77,6 +81,7 @@ class MailWriter:
     def __init__(self, sender: Sender, signers: Sequence[DkimSigner]) -> None:
         """Make the shared parts."""
         self._signers = tuple(signers)
+        self._of_list = not sender.asks_to_confirm
         boundary = hashlib.blake2b(f"{sender.domain}:{sender.campaign_id}".encode(), digest_size=12).hexdigest()
         edge = f"--=_hb_{boundary}".encode()
         self._before_text = edge + b"\r\n" + _raw((b"Content-Type", _TEXT)) + _raw(_BASE64)
@@ -94,7 +99,9 @@ class MailWriter:
         """
         to = mailbox(parts.to_name, parts.to_address)
         subject = unstructured(parts.subject, len("Subject: "))
-        others = (_date(date), parts.message_id.encode(), parts.unsubscribe_url.encode())
+        others: tuple[bytes, ...] = (_date(date), parts.message_id.encode())
+        if self._of_list:
+            others += (parts.unsubscribe_url.encode(), parts.unsubscribe_address.encode())
         head = self._plain if parts.html is None else self._multipart
         body = self._body(parts)
         signatures: list[bytes] = []
@@ -114,16 +121,13 @@ class MailWriter:
 
 def _head(sender: Sender, form: Sequence[Field]) -> Head:
     """The header of the mails of ``sender`` whose content is of one ``form``."""
-    list_label = f"list-{sender.list_id}" if sender.list_id else f"test-{sender.tenant_id}"
-    list_id = b"<%s.%s>" % (list_label.encode(), sender.domain.encode("idna"))
-    list_name = phrase(sender.list_name)
     feedback = f"{sender.campaign_id}:{sender.tenant_id}:{sender.message_class}:hayabin"
     fields: tuple[Field, ...] = (
         _constant(b"From", shared_mailbox(sender.from_name, sender.from_address)),
         *_OWN,
+        *(() if sender.asks_to_confirm else (_UNSUBSCRIBE,)),
         *form,
-        (b"List-Unsubscribe-Post", b"List-Unsubscribe=One-Click"),
-        _constant(b"List-Id", list_name + b"\r\n " + list_id if list_name else list_id),
+        *(() if sender.asks_to_confirm else _list_fields(sender)),
         _constant(b"Feedback-ID", feedback.encode()),
         (b"MIME-Version", b"1.0"),
         *((_constant(b"Reply-To", addr_spec(sender.reply_to)),) if sender.reply_to else ()),
@@ -132,6 +136,16 @@ def _head(sender: Sender, form: Sequence[Field]) -> Head:
         raw=b"".join(map(_raw, fields)),
         canonical=b"".join(canonical(*field) + b"\r\n" for field in fields),
         names=signed_names(fields),
+    )
+
+
+def _list_fields(sender: Sender) -> tuple[Field, ...]:
+    label = f"list-{sender.list_id}" if sender.list_id else f"test-{sender.tenant_id}"
+    list_id = b"<%s.%s>" % (label.encode(), sender.domain.encode("idna"))
+    name = phrase(sender.list_name)
+    return (
+        (b"List-Unsubscribe-Post", b"List-Unsubscribe=One-Click"),
+        _constant(b"List-Id", name + b"\r\n " + list_id if name else list_id),
     )
 
 

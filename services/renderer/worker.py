@@ -28,8 +28,8 @@ from hayabin.database.engine import Pool
 from hayabin.domain.campaign import MessageClass, RenderBelt
 from hayabin.domain.errors import PermanentFailure
 from hayabin.domain.lane import lane_of
-from hayabin.domain.token import TokenRing, UnsubscribeClaim
-from hayabin.domain.verp import issue_message_id, issue_return_path
+from hayabin.domain.token import TokenRing, UnsubscribeClaim, spell_token
+from hayabin.domain.verp import issue_message_id, issue_return_path, unsubscribe_address
 from hayabin.telemetry import tracing
 from hayabin.telemetry.metrics import RENDER_SECONDS, RENDERED
 from services.renderer.campaigns import Campaign, Campaigns
@@ -168,12 +168,18 @@ class ChunkWork:
         message_id: int = row["message_id"]
         tracking = ring.issue_tracking(message_id)
         claim = UnsubscribeClaim(campaign.tenant_id, campaign.list_id, row["contact_id"], message_id)
-        unsubscribe_url = f"{names.public_url}/u/{ring.issue_unsubscribe(claim)}"
+        sealed = ring.seal_unsubscribe(claim)
+        token = spell_token(sealed)
+        unsubscribe_url = f"{names.public_url}/u/{token}"
         system = SystemVariables(
             track_url=f"{names.public_url}/c/{tracking}",
             open_url=f"{names.public_url}/o/{tracking}",
             unsubscribe_url=unsubscribe_url,
             link_mac=lambda link, url: ring.link_mac(message_id, link, url),
+            preferences_url=f"{names.public_url}/p/{token}",
+            confirm_url=f"{names.public_url}/s/{ring.issue_confirm(message_id, row['wire'])}"
+            if campaign.asks_to_confirm
+            else None,
         )
         content = campaign.renderer().render(orjson.loads(row["variables"]), system, campaign.policy)
         parts = MailParts(
@@ -184,6 +190,7 @@ class ChunkWork:
             html=content.html,
             message_id=issue_message_id(message_id, ring, campaign.domain),
             unsubscribe_url=unsubscribe_url,
+            unsubscribe_address=unsubscribe_address(sealed, names.return_path_domain),
         )
         return campaign.writer.write(parts, date)
 

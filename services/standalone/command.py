@@ -1,4 +1,4 @@
-"""The command ``hayabin``: demo, up, admin, parked, smtp, resolve. Sub-commands are imported when asked for."""
+"""The command ``hayabin`` with all its sub-commands, which are imported when asked for."""
 
 import importlib
 import sys
@@ -9,7 +9,11 @@ _COMMANDS = {
     "demo": ("services.standalone.demo", "demo_command"),
     "up": ("services.standalone.up", "up_command"),
     "admin": ("services.api.admin", "admin"),
+    "audit": ("services.api.admin_audit", "audit"),
+    "import": ("services.standalone.transfers.import_command", "import_command"),
+    "export": ("services.standalone.transfers.export_command", "export_command"),
     "parked": ("services.api.parked", "parked"),
+    "people": ("services.api.admin_people", "people"),
     "smtp": ("services.dispatcher.command_smtp", "smtp"),
     "resolve": ("services.dispatcher.command_resolve", "resolve"),
 }

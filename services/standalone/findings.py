@@ -43,8 +43,9 @@ def check_follow_up(main: MainRun, follow_up: FollowUp) -> list[Finding]:
         *_equation("the second report", follow_up.stats, follow_up.ledger),
         nobody("who unsubscribed got no second mail", got & gone),
         nobody("who bounced hard or complained got no second mail", got & (hard | main.seen.complained)),
-        same("suppressed in the second campaign: who bounced hard or complained",
-             follow_up.ledger.suppressed - gone, (hard | main.seen.complained) - gone),
+        nobody("who bounced hard or complained has left the list, and is not in the second audience",
+               {*follow_up.ledger.suppressed, *follow_up.ledger.accepted_once, *follow_up.ledger.bounced}
+               & (hard | main.seen.complained)),
         same("the second campaign was accepted for everybody else who takes mail",
              follow_up.ledger.accepted_once, (set(main.seen.accepted) - hard - main.seen.complained) - gone),
         nobody("the sandbox has each recipient of the second campaign once",

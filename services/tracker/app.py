@@ -15,8 +15,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.tracker.answers import not_allowed, text
+from services.tracker.confirm import Confirm
 from services.tracker.engagement import Engagement
+from services.tracker.preference_centre import PreferenceCentre
 from services.tracker.rendering import Pages
+from services.tracker.sign_up import SignUpForms
 from services.tracker.unsubscribe import Unsubscribe
 
 _READING = frozenset({"GET", "HEAD"})
@@ -47,7 +50,17 @@ class Front:
         return None
 
 
-def make_app(engagement: Engagement, unsubscribe: Unsubscribe, pages: Pages, prefix: str = "") -> Front:
+@dataclass(frozen=True, slots=True)
+class People:
+    """What people do by hand, on pages."""
+
+    unsubscribe: Unsubscribe
+    preferences: PreferenceCentre
+    confirm: Confirm
+    sign_up: SignUpForms
+
+
+def make_app(engagement: Engagement, people: People, pages: Pages, prefix: str = "") -> Front:
     """The application; ``prefix`` is the path of the public URL."""
 
     async def not_found(request: Request, _error: Exception) -> Response:
@@ -58,7 +71,10 @@ def make_app(engagement: Engagement, unsubscribe: Unsubscribe, pages: Pages, pre
 
     others = Starlette(
         routes=[
-            Route(f"{prefix}/u/{{token}}", unsubscribe.answer, methods=["GET", "POST"]),
+            Route(f"{prefix}/u/{{token}}", people.unsubscribe.answer, methods=["GET", "POST"]),
+            Route(f"{prefix}/p/{{token}}", people.preferences.answer, methods=["GET", "POST"]),
+            Route(f"{prefix}/s/{{token}}", people.confirm.answer, methods=["GET", "POST"]),
+            Route(f"{prefix}/f/{{form}}", people.sign_up.answer, methods=["GET", "POST"]),
             Route("/robots.txt", robots, methods=["GET"]),
         ],
         exception_handlers={404: not_found},

@@ -14,14 +14,18 @@ from hayabin.domain.token import TokenRing
 from hayabin.lifecycle import Process, run, serve_http
 from hayabin.settings import token_ring
 from hayabin.telemetry.logging import get_logger
-from services.tracker.app import Front, make_app
+from services.tracker.app import Front, People, make_app
+from services.tracker.confirm import Confirm
 from services.tracker.engagement import Engagement
 from services.tracker.handoff import EventBelt, HandOffLimits
 from services.tracker.links import Links
+from services.tracker.preference_centre import PreferenceCentre
 from services.tracker.projector import Projector
 from services.tracker.rendering import Pages
 from services.tracker.settings import TrackerSettings
+from services.tracker.sign_up import SignUpForms
 from services.tracker.unsubscribe import Unsubscribe
+from services.tracker.visitors import Visitors, networks_of
 
 FLUSH_S = 5.0
 POOL_SIZE = 8
@@ -68,12 +72,14 @@ def build(settings: TrackerSettings, ring: TokenRing, pool: Pool, belt: EventBel
     """Put the HTTP side together."""
     pages = Pages()
     within_s = settings.tracker_database_within_s
-    return make_app(
-        Engagement(ring, belt, Links(pool, within_s), pages),
-        Unsubscribe(ring, pool, pages, within_s),
-        pages,
-        settings.path_prefix,
+    visitors = Visitors(networks_of(settings.trusted_proxies))
+    people = People(
+        Unsubscribe(ring, pool, pages, within_s, visitors),
+        PreferenceCentre(ring, pool, pages, visitors, within_s),
+        Confirm(ring, pool, pages, visitors, within_s),
+        SignUpForms(pool, pages, visitors, within_s, settings.origin),
     )
+    return make_app(Engagement(ring, belt, Links(pool, within_s), pages), people, pages, settings.path_prefix)
 
 
 def hand_off_limits(settings: TrackerSettings) -> HandOffLimits:

@@ -1,8 +1,8 @@
 """Opens and clicks into Postgres: one statement for any number of events.
 
 Promises: an event counts once, however often it arrives; first opens and clicks of a message are counted apart from the
-total; a message that was ``unknown`` and is opened or clicked becomes ``accepted``. An event of a message that the
-ledger does not have (any more) changes nothing.
+total, and the last ones of a contact are kept for segments; a message that was ``unknown`` and is opened or clicked
+becomes ``accepted``. An event of a message that the ledger does not have (any more) changes nothing.
 Fails: ``PoisonMessage`` for a batch that holds anything but opens and clicks; database errors as they are, and nothing
 was changed then.
 """
@@ -35,12 +35,21 @@ fresh AS (
     INSERT INTO events (event_id, tenant_id, campaign_id, message_id, kind, link, detail, occurred_at)
     SELECT event_id, tenant_id, campaign_id, message_id, kind, link, detail, occurred_at FROM given ORDER BY event_id
     ON CONFLICT (event_id) DO NOTHING
-    RETURNING campaign_id, message_id, kind, occurred_at),
+    RETURNING tenant_id, campaign_id, message_id, kind, occurred_at),
 first_ones AS (
     INSERT INTO engagements (message_id, kind, first_at)
     SELECT message_id, kind, min(occurred_at) FROM fresh GROUP BY message_id, kind ORDER BY message_id, kind
     ON CONFLICT (message_id, kind) DO NOTHING
     RETURNING message_id, kind),
+active AS (
+    INSERT INTO contact_activity AS a (tenant_id, contact_id, last_opened_at, last_clicked_at)
+    SELECT f.tenant_id, r.contact_id, max(f.occurred_at) FILTER (WHERE f.kind = 'open'),
+           max(f.occurred_at) FILTER (WHERE f.kind = 'click')
+    FROM fresh f JOIN recipients r ON r.message_id = f.message_id
+    WHERE r.contact_id > 0 GROUP BY f.tenant_id, r.contact_id ORDER BY f.tenant_id, r.contact_id
+    ON CONFLICT (tenant_id, contact_id) DO UPDATE
+        SET last_opened_at = greatest(a.last_opened_at, excluded.last_opened_at),
+            last_clicked_at = greatest(a.last_clicked_at, excluded.last_clicked_at)),
 tally AS (
     SELECT campaign_id, CASE kind WHEN 'open' THEN 'opens' ELSE 'clicks' END AS name, count(*) AS n
     FROM fresh GROUP BY 1, 2

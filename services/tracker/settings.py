@@ -1,10 +1,17 @@
 """Settings of the tracker."""
 
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from hayabin.settings import BrokerSettings, DatabaseSettings, ProcessSettings, TokenSettings
+from services.tracker.visitors import networks_of
+
+
+def _networks(text: str) -> str:
+    networks_of(text)
+    return text
 
 
 class TrackerSettings(DatabaseSettings, BrokerSettings, TokenSettings, ProcessSettings):
@@ -24,6 +31,16 @@ class TrackerSettings(DatabaseSettings, BrokerSettings, TokenSettings, ProcessSe
     """How long a page or an unsubscribe waits for Postgres before it says that it will be back."""
     projection_prefetch: int = Field(default=50, ge=1, le=1000)
     """Batches of events in hand; all that are there are projected by one statement."""
+
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = ""
+    """Networks of proxies of ours, separated by commas, that X-Forwarded-For is believed of: what they saw is kept as
+    evidence of a consent, and limited; the socket's peer when empty."""
+
+    @property
+    def origin(self) -> str:
+        """The origin of the public URL, as browsers name it."""
+        parts = urlsplit(self.public_url)
+        return f"{parts.scheme}://{parts.netloc}"
 
     @property
     def path_prefix(self) -> str:

@@ -1,19 +1,17 @@
-"""Unsubscribe: ``/u/<token>``, by one click (RFC 8058) or by the buttons of a page.
+"""Unsubscribe: ``/u/<token>``, by one click (RFC 8058) or by the button of a page.
 
 Promises: only a POST changes anything, and only one whose body asks for it; GET and HEAD show the page. 200 is said
-after the commit. The answer to a repeated request is the same.
+after the commit, without a redirect or a cookie. The answer to a repeated request is the same.
 Fails: 404 for a token that is not ours, 400 for a body that asks for nothing, 413 for one that is too long, 503 with
 Retry-After where Postgres is away.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from hayabin.crash_points import CrashPoint, reach
@@ -22,16 +20,13 @@ from hayabin.domain.token import TokenInvalid, TokenRing, UnsubscribeClaim
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import ENGAGEMENTS
 from services.tracker.answers import text
+from services.tracker.form_body import BodyTooLong, BodyUnreadable, read_form
 from services.tracker.rendering import Pages
-from services.tracker.subscription import Scope, Standing, look, stop
+from services.tracker.subscription import Hand, Scope, Standing, look, stop
+from services.tracker.visitors import Visitors
 
-BODY_MAX_BYTES: Final = 16 * 1024
-BODY_WITHIN_S: Final = 10.0
-_FIELDS_MAX: Final = 10
-
-
-class BodyTooLong(Exception):
-    """More than a form of ours or a one-click request can have."""
+ONE_CLICK: Final = ("List-Unsubscribe", "One-Click")
+"""The body of RFC 8058 §3.1, as field and value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +37,7 @@ class Unsubscribe:
     pool: Pool
     pages: Pages
     database_within_s: float
+    visitors: Visitors
 
     async def answer(self, request: Request) -> Response:
         """Any request to ``/u/<token>``."""
@@ -62,18 +58,19 @@ class Unsubscribe:
 
     async def _change(self, request: Request, claim: UnsubscribeClaim) -> Response:
         try:
-            form = await _form(request)
-        except (BodyTooLong, ClientDisconnect):
+            form = await read_form(request)
+        except BodyTooLong:
             return self.pages.notice(request, 413, "bad_request")
-        except (TimeoutError, MultiPartException, ValueError):
+        except BodyUnreadable:
             return self.pages.notice(request, 400, "bad_request")
-        one_click = form.get("List-Unsubscribe") == "One-Click"
+        one_click = form.get(ONE_CLICK[0]) == ONE_CLICK[1]
         if not one_click and form.get("scope") not in set(Scope):
             return self.pages.notice(request, 400, "bad_request")
-        scope = Scope.LIST if one_click else Scope(form["scope"])
+        scope = Scope.LIST if one_click else Scope(form.get("scope"))
+        hand = Hand(ip=self.visitors.ip(request) or None, user_agent=self.visitors.user_agent(request))
         async with asyncio.timeout(self.database_within_s), self.pool.acquire() as connection:
             async with connection.transaction():
-                known = await stop(connection, claim, scope, datetime.now(UTC))
+                known = await stop(connection, claim, scope, datetime.now(UTC), hand)
             reach(CrashPoint.UNSUBSCRIBE_COMMITTED)
             ENGAGEMENTS.labels("unsubscribe").inc()
             get_logger().info(
@@ -88,35 +85,3 @@ class Unsubscribe:
         if standing is None or standing.address is None:
             return self.pages.notice(request, 200, "gone")
         return self.pages.unsubscribe(request, standing, has_list=bool(claim.list_id), done=done)
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form; RFC 8058 §3.2 has mail systems send ``multipart/form-data`` or the URL-encoded kind.
-
-    Raises:
-        BodyTooLong, TimeoutError, ClientDisconnect, MultiPartException: the body can not be read.
-
-    """
-    async with asyncio.timeout(BODY_WITHIN_S):
-        body = await _body(request)
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        parser = MultiPartParser(
-            request.headers, _once(body), max_files=_FIELDS_MAX, max_fields=_FIELDS_MAX, max_part_size=BODY_MAX_BYTES
-        )
-        fields = await parser.parse()
-    else:
-        fields = await FormParser(request.headers, _once(body)).parse()
-    return {name: value for name, value in fields.multi_items() if isinstance(value, str)}
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_MAX_BYTES:
-            raise BodyTooLong
-    return body
-
-
-async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
-    yield body

@@ -333,13 +333,13 @@ def test_recipients_open_click_and_unsubscribe_by_the_links_they_received(world:
                 assert answer.status_code == 302
                 assert answer.headers["location"] == "https://shop.example/p/3?a=1&b=3"
             if number < 10:
-                url = message["List-Unsubscribe"].strip().strip("<>")
+                url = message["List-Unsubscribe"].partition(",")[0].strip().strip("<>")
                 assert person.get(url).status_code == 200
         before = world.query("SELECT count(*) AS n FROM suppressions WHERE reason = 'unsubscribe'")
         assert before[0]["n"] == 0
         for entry in readers[:10]:
             message = cast("EmailMessage", message_from_bytes(world.mail(entry), policy=email.policy.default))
-            url = message["List-Unsubscribe"].strip().strip("<>")
+            url = message["List-Unsubscribe"].partition(",")[0].strip().strip("<>")
             assert person.post(url, data={"List-Unsubscribe": "One-Click"}).status_code == 200
         tampered = url[:-1] + ("A" if url[-1] != "A" else "B")
         assert person.post(tampered, data={"List-Unsubscribe": "One-Click"}).status_code == 404

@@ -16,7 +16,13 @@ def _run(connection: Connection) -> None:
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.execute(text("SELECT pg_advisory_lock(7246925)"))  # one migration at a time
     connection.commit()
-    context.configure(connection=connection, target_metadata=metadata, compare_type=True, compare_server_default=False)
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        compare_type=True,
+        compare_server_default=False,
+        transaction_per_migration=True,  # the locks of one are not held while the next one fills columns
+    )
     with context.begin_transaction():
         context.run_migrations()
     connection.commit()

@@ -6,7 +6,40 @@ an outcome are HOT updates).
 Fails: constraints refuse states that are not in ``hayabin.domain``; see the names ``ck_*``.
 """
 
-from hayabin.database.models import belt, campaigns, happenings, people, sending, tenants, writing
+from hayabin.database.models import (
+    access,
+    belt,
+    campaigns,
+    consent,
+    contacts,
+    erasure,
+    governance,
+    happenings,
+    people,
+    segments,
+    sending,
+    sign_up,
+    tenants,
+    transfers,
+    writing,
+)
 from hayabin.database.models.columns import metadata
 
-__all__ = ["belt", "campaigns", "happenings", "metadata", "people", "sending", "tenants", "writing"]
+__all__ = [
+    "access",
+    "belt",
+    "campaigns",
+    "consent",
+    "contacts",
+    "erasure",
+    "governance",
+    "happenings",
+    "metadata",
+    "people",
+    "segments",
+    "sending",
+    "sign_up",
+    "tenants",
+    "transfers",
+    "writing",
+]

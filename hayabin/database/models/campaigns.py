@@ -10,12 +10,13 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     SmallInteger,
     Table,
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from hayabin.database.models.columns import at, identity, metadata, now, one_of, tenant
 from hayabin.domain.campaign import CampaignState, MergePolicy, MessageClass
@@ -28,7 +29,7 @@ campaigns = Table(
     tenant(),
     Column("name", Text, nullable=False),
     Column("class", Text, nullable=False, server_default=MessageClass.BULK),
-    Column("kind", Text, nullable=False, server_default="campaign"),  # campaign | test
+    Column("kind", Text, nullable=False, server_default="campaign"),  # campaign | test | confirmation
     Column("state", Text, nullable=False, server_default=CampaignState.DRAFT),
     Column("state_reason", Text, nullable=False, server_default=""),
     Column("template_version_id", BigInteger, ForeignKey("template_versions.id"), nullable=False),
@@ -43,20 +44,32 @@ campaigns = Table(
     at("send_by"),  # overdue rows expire at the gate; an overdue schedule is held for a person
     now("created_at"),
     now("updated_at"),
+    Column("edited_by_key", BigInteger),  # who wrote what stands here, and so may not be alone in approving it
+    Column("edited_by_user", BigInteger),
     at("launched_at"),
     at("completed_at"),
     Column("audience", BigInteger, nullable=False, server_default="0"),  # in the ledger so far
-    Column("filled_through_id", BigInteger, nullable=False, server_default="0"),  # cursor over the list's contacts
+    # hayabin.domain.audience: what it is made of besides list_id; empty: the list alone
+    Column("audience_definition", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("fingerprint", LargeBinary),  # of the content that was launched; NULL before
+    Column("filled_through_id", BigInteger, nullable=False, server_default="0"),  # cursor over the contacts
+    Column("fill_turns", Integer, nullable=False, server_default="0"),  # pages so far, for fairness
     Column("filling", Boolean, nullable=False, server_default=text("false")),  # some of the audience is still to come
     Column("fed_through_id", BigInteger, nullable=False, server_default="0"),  # feeder's cursor over first attempts
     Column("traceparent", Text, nullable=False, server_default=""),  # W3C trace context of the launch request
     one_of("state", CampaignState),
     one_of("class", MessageClass),
     one_of("merge_policy", MergePolicy),
-    CheckConstraint("kind IN ('campaign', 'test')", name="kind"),
+    CheckConstraint("kind IN ('campaign', 'test', 'confirmation')", name="kind"),
     Index("ix_campaigns_tenant_id_id", "tenant_id", "id"),
     Index("ix_campaigns_running", "id", postgresql_where=text("state IN ('scheduled', 'sending')")),
     Index("ix_campaigns_filling", "id", postgresql_where=text("filling")),
+    Index(
+        "ix_campaigns_tenant_id_fingerprint",
+        "tenant_id",
+        "fingerprint",
+        postgresql_where=text("fingerprint IS NOT NULL"),
+    ),
 )
 
 recipients = Table(  # the snapshot: immutable, one row for each ledger row, same id
@@ -69,6 +82,8 @@ recipients = Table(  # the snapshot: immutable, one row for each ledger row, sam
     Column("wire", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("variables", JSON, nullable=False),  # json, not jsonb: read as text, once
+    # What somebody got of a campaign; a fill appends to it, as campaigns are filled in the order of contacts.
+    Index("ix_recipients_campaign_id_contact_id", "campaign_id", "contact_id", postgresql_include=["message_id"]),
 )
 
 messages = Table(  # the ledger

@@ -1,9 +1,11 @@
-"""Tenants and who may act for them."""
+"""Tenants."""
 
 from sqlalchemy import BigInteger, Column, ForeignKey, LargeBinary, SmallInteger, Table, Text, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 
-from hayabin.database.models.columns import at, identity, metadata, now, tenant
+from hayabin.database.models.columns import identity, metadata, now
+
+_RANDOM_KEY = "decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex')"
 
 tenants = Table(
     "tenants",
@@ -12,22 +14,14 @@ tenants = Table(
     Column("slug", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("settings", JSONB, nullable=False, server_default=text("'{}'::jsonb")),  # hayabin.domain.tenant_settings
+    Column("audit_key", LargeBinary, nullable=False, server_default=text(_RANDOM_KEY)),  # hashes addresses in the trail
+    Column(  # of the hashes of erased addresses: random for each tenant, never shown
+        "erasure_key",
+        LargeBinary,
+        nullable=False,
+        server_default=text("decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex')"),
+    ),
     now("created_at"),
-)
-
-api_keys = Table(
-    "api_keys",
-    metadata,
-    identity(),
-    tenant(),
-    Column("name", Text, nullable=False),
-    Column("prefix", Text, nullable=False, unique=True),  # public part of the key, finds the row
-    Column("secret_hash", LargeBinary, nullable=False),  # SHA-256 of a 256-bit random secret: no slow hash is needed
-    Column("scopes", ARRAY(Text), nullable=False),
-    now("created_at"),
-    at("expires_at"),
-    at("revoked_at"),
-    at("last_used_at"),
 )
 
 idempotency_keys = Table(

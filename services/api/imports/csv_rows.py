@@ -7,66 +7,30 @@ Fails: ``FileRefused`` when the header cannot be used; single rows never fail th
 """
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 from hayabin.domain.address import AddressInvalid, parse_address, plain_forms
+from services.api.imports.columns import Columns
+from services.api.imports.contact_rows import (
+    LOCALE_CHARS,
+    MAX_ATTRIBUTES_CHARS,
+    MAX_VALUE_CHARS,
+    NAME_CHARS,
+    SHOWN_CHARS,
+    Contact,
+    FileRefused,
+    RowError,
+    RowRefused,
+    moment_of,
+    stage_of,
+    time_zone_of,
+)
 from services.api.imports.row_cutter import MAX_ROW_BYTES, BrokenRow, Row, RowCutter
+from services.api.imports.vocabulary import Vocabulary
 
-MAX_COLUMNS = 100
-MAX_VALUE_CHARS = 10_000
-MAX_ATTRIBUTES_CHARS = 20_000
-SHOWN_CHARS = 200
-_EMAIL = frozenset({"email", "e-mail", "mail", "address", "メールアドレス", "メール", "アドレス"})
-_NAME = frozenset({"name", "氏名", "名前", "お名前", "full name"})
-_LOCALE = frozenset({"locale", "language", "言語"})
-
-
-class FileRefused(Exception):
-    """The file as a whole cannot be imported; the message says what to do."""
-
-
-class Contact(NamedTuple):
-    """A row that can be imported; a tuple, because there are millions."""
-
-    line: int
-    address: str
-    wire: str
-    key: str
-    name: str
-    locale: str
-    """Empty where the file does not say."""
-    attributes: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class RowError:
-    """A row that cannot, and why."""
-
-    line: int
-    column: str
-    reason: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """The header: the names, and where what a contact is made of stands."""
-
-    names: list[str]
-    kinds: list[str]
-    email: int
-    name: int | None
-    locale: int | None
-    attributes: list[tuple[str, int]]
-
-    @classmethod
-    def of(cls, names: list[str], kinds: list[str]) -> Self:
-        """Find them; of several columns of a kind the last one counts."""
-        last = {kind: at for at, kind in enumerate(kinds)}
-        attributes = [(names[at], at) for at, kind in enumerate(kinds) if kind == "attribute"]
-        return cls(names, kinds, last["email"], last.get("name"), last.get("locale"), attributes)
+__all__ = ["Contact", "CsvRows", "FileRefused", "RowError", "cells_of", "read_header"]
 
 
 @dataclass(slots=True)
@@ -74,13 +38,21 @@ class CsvRows:
     """Feed it chunks, then ``finish``; both give what became complete."""
 
     encoding: str
-    _cutter: RowCutter = field(default_factory=RowCutter)
-    _header: _Columns | None = None
+    mapping: Mapping[str, str] | None = None
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
+    delimiter: str = ""
+    """Empty: whichever the first line has most of."""
+    _cutter: RowCutter = field(init=False)
+    _header: Columns | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        """Begin at the first line."""
+        self._cutter = RowCutter(self.delimiter)
 
     @property
-    def has_locales(self) -> bool:
-        """Whether the file has a column of locales; known once its header was read."""
-        return self._header is not None and self._header.locale is not None
+    def says(self) -> frozenset[str]:
+        """See ``Columns.says``; known once the header was read."""
+        return frozenset() if self._header is None else self._header.says
 
     def feed(self, chunk: bytes) -> list[Contact | RowError]:
         """The contacts and errors of the rows that this chunk completes.
@@ -112,108 +84,136 @@ class CsvRows:
     def _read_all(self, rows: Iterable[Row | BrokenRow]) -> Iterator[Contact | RowError]:
         for row in rows:
             if self._header is None:
-                self._read_header(row)
+                names = read_header(row, self.encoding, self._cutter.delimiter)
+                self._header = Columns.of(names, self.mapping, self.vocabulary)
             elif isinstance(row, BrokenRow):
                 where = f"lines {row.line} to {row.last_line}: " if row.last_line > row.line else ""
                 yield RowError(row.line, "", row.reason, f"{where}not read, at most {MAX_ROW_BYTES} bytes make a row")
             else:
                 yield self._read(row, self._header)
 
-    def _read_header(self, row: Row | BrokenRow) -> None:
-        if isinstance(row, BrokenRow):
-            raise FileRefused("The header row has a quote that is not closed, or is longer than 1 MiB.")
-        try:
-            text = row.content.decode(self.encoding)
-            names = [name.strip() for name in self._cells(text)]
-        except UnicodeDecodeError:
-            raise FileRefused("The header is neither UTF-8 nor CP932 (Shift_JIS).") from None
-        except csv.Error as error:
-            raise FileRefused(f"The header row is not CSV: {error}. Lines end with LF or CRLF.") from error
-        kinds = [_kind(name) for name in names]
-        if kinds.count("email") != 1:
-            shown = ", ".join(names)[:300]
-            raise FileRefused(f"The header must have one column `email` (or メールアドレス); it has: {shown}")
-        if len(names) > MAX_COLUMNS:
-            raise FileRefused(f"The header has {len(names)} columns; {MAX_COLUMNS} are possible.")
-        if any(not _is_column_name(name) for name in names) or len(set(names)) < len(names):
-            raise FileRefused(
-                "Every column needs a name of its own, of at most 100 characters, not beginning with _hb."
-            )
-        self._header = _Columns.of(names, kinds)
-
-    def _read_plain(self, first: int, text: str, columns: _Columns) -> Iterator[Contact | RowError]:
+    def _read_plain(self, first: int, text: str, columns: Columns) -> Iterator[Contact | RowError]:
         """Read lines without quotes; whatever is not of the usual kind goes by ``_read_text``."""
         if "\r" in text:
             text = f"{text}\n".replace("\r\n", "\n")[:-1]
         usual = not ("\r" in text or "\x00" in text)
         width, delimiter = len(columns.names), self._cutter.delimiter
+        # Defined attributes, stages and moments can be wrong, which the long way says well; locals, as this is hot.
+        rest = _Rest(columns)
+        has_rest, attributes = rest.is_any, columns.attributes
         for number, line in enumerate(text.split("\n"), first):
             cells = line.split(delimiter)
             if usual and len(cells) == width and len(line) <= MAX_VALUE_CHARS:
                 address = cells[columns.email].strip()
                 forms = plain_forms(address)
                 if forms is not None:
-                    name = "" if columns.name is None else " ".join(cells[columns.name].split())[:200]
-                    locale = "" if columns.locale is None else cells[columns.locale].strip()[:35]
-                    said = {column: value for column, at in columns.attributes if (value := cells[at].strip())}
-                    yield Contact._make((number, address, *forms, name, locale, said))
-                    continue
+                    name = "" if columns.name is None else " ".join(cells[columns.name].split())[:NAME_CHARS]
+                    locale = "" if columns.locale is None else cells[columns.locale].strip()[:LOCALE_CHARS]
+                    said = {column: value for column, at in attributes if (value := cells[at].strip())}
+                    more = rest.read(cells, said) if has_rest else _NOTHING
+                    if more is not None:
+                        yield Contact._make((number, address, *forms, name, locale, said, *more))
+                        continue
             if line.strip("\r"):
                 yield self._read_text(number, line, columns)
 
-    def _read(self, row: Row, columns: _Columns) -> Contact | RowError:
+    def _read(self, row: Row, columns: Columns) -> Contact | RowError:
         try:
             text = row.content.decode(self.encoding)
         except UnicodeDecodeError as error:
             return RowError(row.line, "", "undecodable", f"byte {error.start + 1} of the row is not {self.encoding}")
         return self._read_text(row.line, text, columns)
 
-    def _read_text(self, line: int, text: str, columns: _Columns) -> Contact | RowError:
+    def _read_text(self, line: int, text: str, columns: Columns) -> Contact | RowError:
         try:
-            cells = self._cells(text)
+            cells = cells_of(text, self._cutter.delimiter)
         except csv.Error as error:
             return RowError(line, "", "malformed", str(error)[:SHOWN_CHARS])
         if len(cells) != len(columns.names):
             return RowError(line, "", "column_count", f"{len(cells)} instead of {len(columns.names)}")
-        found = {"email": "", "name": "", "locale": ""}
-        attributes: dict[str, Any] = {}
+        values = [cell.strip() for cell in cells]
         size = 0
-        for column, kind, cell in zip(columns.names, columns.kinds, cells, strict=True):
-            value = cell.strip()
-            if "\x00" in value:
-                return RowError(line, column, "nul_character", value[:SHOWN_CHARS].replace("\x00", ""))
+        for column, value in zip(columns.names, values, strict=True):
             size += len(value)
+            if "\x00" in value:
+                return RowRefused(column, "nul_character", value).at(line)
             if len(value) > MAX_VALUE_CHARS or size > MAX_ATTRIBUTES_CHARS:
-                return RowError(line, column, "value_too_long", value[:SHOWN_CHARS])
-            if kind in found:
-                found[kind] = value
-            elif value:
-                attributes[column] = value
-        return _contact(line, columns, found, attributes)
-
-    def _cells(self, text: str) -> list[str]:
-        if '"' not in text and "\r" not in text:
-            return text.split(self._cutter.delimiter)
-        return next(csv.reader([text], delimiter=self._cutter.delimiter, strict=True))
+                return RowRefused(column, "value_too_long", value).at(line)
+        try:
+            return _contact(line, columns, values)
+        except RowRefused as refused:
+            return refused.at(line)
 
 
-def _contact(line: int, columns: _Columns, found: dict[str, str], attributes: dict[str, Any]) -> Contact | RowError:
+_NOTHING = ("", "", None)
+
+
+class _Rest:
+    """Reads what few files have; None from ``read`` says that a value is wrong."""
+
+    def __init__(self, columns: Columns) -> None:
+        """Look at the header once."""
+        self._columns = columns
+        self._has_more = not (columns.stage is None and columns.time_zone is None and columns.consented_at is None)
+        self.is_any = bool(columns.typed) or self._has_more
+
+    def read(self, cells: list[str], said: dict[str, Any]) -> tuple[str, str, Any] | None:
+        """Stage, time zone and moment of consent; defined attributes are replaced in ``said``."""
+        try:
+            for name, at, column in self._columns.typed:
+                if name in said:
+                    said[name] = column.value(self._columns.names[at], said[name])
+            return _rest_of(self._columns, [cell.strip() for cell in cells]) if self._has_more else _NOTHING
+        except RowRefused:
+            return None
+
+
+def _rest_of(columns: Columns, values: list[str]) -> tuple[str, str, Any]:
+    names = columns.names
+    return (
+        "" if columns.stage is None else stage_of(names[columns.stage], values[columns.stage], columns.stages),
+        "" if columns.time_zone is None else time_zone_of(names[columns.time_zone], values[columns.time_zone]),
+        None if columns.consented_at is None else moment_of(names[columns.consented_at], values[columns.consented_at]),
+    )
+
+
+def _contact(line: int, columns: Columns, values: list[str]) -> Contact:
     try:
-        address = parse_address(found["email"])
+        address = parse_address(values[columns.email])
     except AddressInvalid as error:
-        return RowError(line, columns.names[columns.email], str(error.reason), found["email"][:SHOWN_CHARS])
-    name = " ".join(found["name"].split())[:200]
-    return Contact(line, address.given, address.wire, address.key, name, found["locale"][:35], attributes)
+        raise RowRefused(columns.names[columns.email], str(error.reason), values[columns.email]) from error
+    name = "" if columns.name is None else " ".join(values[columns.name].split())[:NAME_CHARS]
+    locale = "" if columns.locale is None else values[columns.locale][:LOCALE_CHARS]
+    attributes: dict[str, Any] = {column: values[at] for column, at in columns.attributes if values[at]}
+    for attribute, at, column in columns.typed:
+        if attribute in attributes:
+            attributes[attribute] = column.value(columns.names[at], attributes[attribute])
+    more = _rest_of(columns, values)
+    return Contact(line, address.given, address.wire, address.key, name, locale, attributes, *more)
 
 
-def _is_column_name(name: str) -> bool:
-    return 0 < len(name) <= 100 and not name.startswith("_hb") and name.isprintable()
+def read_header(row: Row | BrokenRow, encoding: str, delimiter: str) -> list[str]:
+    """The names in a header row.
+
+    Raises:
+        FileRefused: it cannot be read.
+    """
+    if isinstance(row, BrokenRow):
+        raise FileRefused("The header row has a quote that is not closed, or is longer than 1 MiB.")
+    try:
+        return [name.strip() for name in cells_of(row.content.decode(encoding), delimiter)]
+    except UnicodeDecodeError:
+        raise FileRefused("The header is neither UTF-8 nor CP932 (Shift_JIS).") from None
+    except csv.Error as error:
+        raise FileRefused(f"The header row is not CSV: {error}. Lines end with LF or CRLF.") from error
 
 
-def _kind(column: str) -> str:
-    name = column.strip().lower()
-    if name in _EMAIL:
-        return "email"
-    if name in _NAME:
-        return "name"
-    return "locale" if name in _LOCALE else "attribute"
+def cells_of(text: str, delimiter: str) -> list[str]:
+    """The cells of a row.
+
+    Raises:
+        csv.Error: it is none.
+    """
+    if '"' not in text and "\r" not in text:
+        return text.split(delimiter)
+    return next(csv.reader([text], delimiter=delimiter, strict=True))

@@ -37,7 +37,7 @@ class RowCutter:
     """Feed it chunks, then ``finish``; empty lines are left out."""
 
     delimiter: str = ""
-    """``,``, a tab or ``;``, whichever the first line has most of; known from then on."""
+    """Given, or ``,``, a tab or ``;``, whichever the first line has most of; known from then on."""
     _rest: bytes = b""
     _row: list[bytes] = field(default_factory=list)
     _row_bytes: int = 0
@@ -45,14 +45,10 @@ class RowCutter:
     _line: int = 0
     _in_quotes: bool = False
     _skipping: bool = False
-    _started: bool = False
     _cell_quote: bytes = b""
 
     def feed(self, chunk: bytes) -> Iterator[Row | BrokenRow]:
         """The rows that this chunk completes."""
-        if not self._started:
-            self._started = True
-            chunk = chunk.removeprefix(BOM)
         lines = (self._rest + chunk).split(b"\n")
         self._rest = lines.pop()
         for line in lines:
@@ -70,7 +66,7 @@ class RowCutter:
         None where one may be more or less than a row, for a quote or its length, or where the header has not come:
         nothing was taken then, and ``feed`` takes the chunk.
         """
-        if not self.delimiter or self._row or self._skipping or len(self._rest) + len(chunk) > MAX_ROW_BYTES:
+        if not self._cell_quote or self._row or self._skipping or len(self._rest) + len(chunk) > MAX_ROW_BYTES:
             return None
         head, end, rest = chunk.rpartition(b"\n")
         if not end or b'"' in chunk or b'"' in self._rest:
@@ -91,6 +87,8 @@ class RowCutter:
 
     def _take(self, line: bytes) -> Iterator[Row | BrokenRow]:
         self._line += 1
+        if self._line == 1:
+            line = line.removeprefix(BOM)
         if self._skipping:  # the end of the line that was forgotten
             self._skipping = False
             return
@@ -115,8 +113,8 @@ class RowCutter:
         self._in_quotes = False
 
     def _choose_delimiter(self, line: bytes) -> None:
-        if not self.delimiter:
-            self.delimiter = max(",\t;", key=lambda sign: line.count(sign.encode()))
+        if not self._cell_quote:
+            self.delimiter = self.delimiter or max(",\t;", key=lambda sign: line.count(sign.encode()))
             self._cell_quote = self.delimiter.encode() + b'"'
 
     def _ends_in_quotes(self, line: bytes) -> bool:

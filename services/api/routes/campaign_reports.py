@@ -1,4 +1,4 @@
-"""What a campaign would reach, and what became of it."""
+"""What became of a campaign."""
 
 from typing import Annotated, Any
 
@@ -8,6 +8,7 @@ from hayabin.database.counters import read_counters
 from hayabin.domain.message import OPEN, MessageState
 from services.api.access import Db, ReadCampaigns
 from services.api.forms import Id
+from services.api.masking import shown
 from services.api.paging import Cursor, Limit, after, page
 from services.api.routes import campaign_rows as rows
 from services.api.transaction import TransactionRoute
@@ -15,13 +16,6 @@ from services.api.transaction import TransactionRoute
 router = APIRouter(prefix="/v1/campaigns/{campaign_id}", tags=["campaigns"], route_class=TransactionRoute)
 _FINAL = sorted(set(MessageState) - OPEN)
 _COUNTED = ("deferrals", "accepted_after_retry", "opened", "opens", "clicked", "clicks", "unsubscribed")
-
-
-@router.get("/audience", operation_id="countAudience")
-async def audience(db: Db, who: ReadCampaigns, campaign_id: Id) -> dict[str, int]:
-    """Who would be in the audience now, and how many of them would be suppressed."""
-    await rows.require_campaign(db, who, campaign_id)
-    return dict(await db.fetchrow(rows.AUDIENCE_SQL, campaign_id, who.tenant_id) or {})
 
 
 @router.get("/stats", operation_id="getCampaignStats")
@@ -42,6 +36,7 @@ async def stats(db: Db, who: ReadCampaigns, campaign_id: Id) -> dict[str, Any]:
         "accepted": states["accepted"] + states["complained"],
         "failed": states["bounced"] + states["failed"],
         "suppressed": states["suppressed"],
+        "suppressed_by_reason": _suppressed(counted),
         "cancelled": states["cancelled"],
         "expired": states["expired"],
         "unknown": states["unknown"],
@@ -54,6 +49,13 @@ async def stats(db: Db, who: ReadCampaigns, campaign_id: Id) -> dict[str, Any]:
         "deferrals_by_reason": _by_reason(counted, "deferred"),
         **{name: counted.get(name, 0) for name in _COUNTED},
     }
+
+
+def _suppressed(counted: dict[str, int]) -> dict[str, int]:
+    """Who was left out when the audience entered the ledger, by reason; all others were suppressed at the gate."""
+    found = _by_reason(counted, "suppressed")
+    later = counted.get("suppressed", 0) - sum(found.values())
+    return {**found, "suppressed": found.get("suppressed", 0) + later} if later > 0 else found
 
 
 def _by_reason(counted: dict[str, int], what: str) -> dict[str, int]:
@@ -73,4 +75,5 @@ async def messages(
     """Every recipient of the campaign and what is known of each."""
     await rows.require_campaign(db, who, campaign_id)
     found = await db.fetch(rows.MESSAGES_SQL, campaign_id, after(cursor), limit + 1, state, who.tenant_id)
-    return page(found, limit)
+    answer = page(found, limit)
+    return {**answer, "items": [shown(item, who, frozenset()) for item in answer["items"]]}

@@ -13,11 +13,11 @@ from services.api.problems import Problem, not_found
 COLUMNS = (
     'id, name, class AS "class", kind, state, state_reason, template_version_id, list_id, domain_id, from_name, '
     "from_address, reply_to, pool, merge_policy, schedule_at, send_by, created_at, updated_at, launched_at, "
-    "completed_at, audience, filling"
+    "completed_at, audience, filling, audience_definition"
 )
 CONTENT = (
     "name", "class", "template_version_id", "list_id", "domain_id", "from_name", "from_address", "reply_to", "pool",
-    "merge_policy", "send_by",
+    "merge_policy", "send_by", "audience_definition",
 )  # fmt: skip
 """What a draft is made of, in the order of the statements below."""
 
@@ -34,13 +34,6 @@ INSERT INTO campaigns (tenant_id, name, class, kind, template_version_id, domain
                        pool, merge_policy)
 SELECT tenant_id, name, 'transactional', 'test', template_version_id, domain_id, from_name, from_address, reply_to,
        pool, merge_policy FROM campaigns WHERE id = $1 AND tenant_id = $2 RETURNING id"""
-
-AUDIENCE_SQL = """
-SELECT count(*) AS audience, count(*) FILTER (WHERE EXISTS (
-    SELECT 1 FROM suppressions s WHERE s.tenant_id = p.tenant_id AND s.address_key = p.address_key
-      AND s.list_id IN (0, c.list_id) AND (s.expires_at IS NULL OR s.expires_at > now()))) AS suppressed
-FROM campaigns c JOIN list_members m ON m.list_id = c.list_id AND m.state = 'subscribed'
-JOIN contacts p ON p.id = m.contact_id WHERE c.id = $1 AND c.tenant_id = $2"""
 
 MESSAGES_SQL = """
 SELECT m.id, r.wire AS recipient, r.contact_id, m.state, m.attempt AS attempts, m.next_attempt_at, m.reason,
@@ -83,7 +76,7 @@ async def require_domain_of(db: Db, who: Principal, sender: Mailbox) -> int:
     return int(domain_id)
 
 
-async def require_references(db: Db, who: Principal, template_version_id: int, list_id: int, pool: str) -> None:
+async def require_references(db: Db, who: Principal, template_version_id: int, list_id: int | None, pool: str) -> None:
     """Pass silently where the version is published and list and pool are there.
 
     Raises:
@@ -100,7 +93,8 @@ async def require_references(db: Db, who: Principal, template_version_id: int, l
         errors.append({"pointer": "#/template_version_id", "message": "there is no such version"})
     elif version["published_at"] is None:
         errors.append({"pointer": "#/template_version_id", "message": "this version is a draft: publish it first"})
-    if not await db.fetchval("SELECT id FROM lists WHERE id = $1 AND tenant_id = $2", list_id, who.tenant_id):
+    list_sql = "SELECT id FROM lists WHERE id = $1 AND tenant_id = $2"
+    if list_id is not None and not await db.fetchval(list_sql, list_id, who.tenant_id):
         errors.append({"pointer": "#/list_id", "message": "there is no such list"})
     if not await _is_active(db, pool):
         errors.append({"pointer": "#/pool", "message": "there is no such active pool"})

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from hayabin.database.sealing import seal
+from hayabin.database.tenancy import enter
 from hayabin.settings import secret_bytes
 from services.api.access import Db, Principal, ReadDomains, Scope, WriteDomains, require_scope
 from services.api.dkim_keys import new_keys
@@ -95,7 +96,9 @@ async def _look_up(request: Request, who: Principal) -> list[str]:
     domain_id = request.path_params["domain_id"]
     if request.query_params.get("override") in _TRUE or not domain_id.isdecimal() or len(domain_id) > 18:
         return []  # the endpoint answers
-    async with request.app.state.database.pool.acquire(timeout=CONNECTION_S) as db:
+    pool = request.app.state.database.pool
+    async with pool.acquire(timeout=CONNECTION_S) as db, db.transaction(readonly=True):
+        await enter(db, who.tenant_id)
         shown = await _shown(settings, db, who, int(domain_id))
     wanted = [item for item in shown["dns_records"] if item["purpose"].startswith("DKIM")]
     found = await asyncio.gather(*(published(settings, item) for item in wanted))

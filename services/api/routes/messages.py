@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Query
 
 from hayabin.domain.campaign import CampaignState
 from hayabin.domain.message import WAITING, MessageState
-from services.api.access import Db, Principal, ReadCampaigns, SendCampaigns
+from services.api.access import Db, Principal, ReadCampaigns, Scope, SendCampaigns
 from services.api.forms import Id
+from services.api.masking import personal_names, shown, texts_in, without_words
 from services.api.paging import Cursor, Limit
 from services.api.problems import Problem, not_found
 from services.api.routes import campaign_rows
@@ -53,7 +55,8 @@ async def listed(
         raise Problem(422, "invalid-request", "This would be a list of everything.", errors=errors)
     if campaign_id is not None:
         await campaign_rows.require_campaign(db, who, campaign_id)
-    return await rows.page_of(db, who, rows.Wanted(state, campaign_id, limit), cursor)
+    answer = await rows.page_of(db, who, rows.Wanted(state, campaign_id, limit), cursor)
+    return {**answer, "items": [shown(item, who, frozenset()) for item in answer["items"]]}
 
 
 def _waiting(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -71,7 +74,8 @@ async def get(db: Db, who: ReadCampaigns, message_id: Id) -> dict[str, Any]:
 
     `waiting` says why a message waits and until when: after a deferral, for a lane that is suspended or over its limit
     or its day's cap, `campaign_paused`, or `in_line` while its turn has not come. A transcript has no content of the
-    mail; it is null where none was kept, or not any more (by default they are dropped after 7 days).
+    mail; it is null where none was kept, or not any more (by default they are dropped after 7 days). Without
+    `contacts:read_personal` the recipient is masked, in replies and transcripts too.
     """
     return await _shown(db, who, message_id)
 
@@ -100,4 +104,21 @@ async def _shown(db: Db, who: Principal, message_id: int) -> dict[str, Any]:
     timeline = sorted([dict(item) for item in (*attempts, *events)], key=lambda item: item["at"])
     waiting = _waiting(row)
     del row["campaign_state"]
-    return {**row, "waiting": waiting, "timeline": timeline}
+    if not who.may(Scope.CONTACTS_READ_PERSONAL):
+        timeline = without_words(timeline, await _personal_words(db, who, row))
+    return {**shown(row, who, frozenset()), "waiting": waiting, "timeline": timeline}
+
+
+async def _personal_words(db: Db, who: Principal, row: dict[str, Any]) -> list[str]:
+    """What in a server's words, a link or a note could tell who the recipient is."""
+    found = await db.fetchrow(
+        "SELECT name, variables FROM recipients WHERE message_id = $1 AND tenant_id = $2", row["id"], who.tenant_id
+    )
+    local = row["recipient"].rpartition("@")[0]
+    words = [row["recipient"], local, local.strip('"')]
+    if found is not None:
+        words += [found["name"], *(part for part in found["name"].split() if len(part) > 1)]
+        personal = await personal_names(db, who)
+        values = orjson.loads(found["variables"])
+        words += [word for name in personal for word in texts_in(values.get(name)) if len(word) > 1]
+    return words

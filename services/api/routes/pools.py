@@ -16,9 +16,12 @@ router = APIRouter(prefix="/v1/ip-pools", tags=["ip pools"], route_class=Transac
 _COLUMNS = "name, description, state, created_at"
 
 # Whatever may still send mail. A held schedule (failed) goes along but does not stand in the way by itself.
-_USED_SQL = "SELECT count(*) FROM campaigns WHERE pool = $1 AND state IN ('draft', 'scheduled', 'sending', 'paused')"
+_USED_SQL = """
+SELECT (SELECT count(*) FROM campaigns WHERE pool = $1 AND state IN ('draft', 'scheduled', 'sending', 'paused'))
+     + (SELECT count(*) FROM sign_up_forms WHERE pool = $1 AND deleted_at IS NULL)"""
 _MOVE_SQL = """
-WITH moved AS (UPDATE campaigns SET pool = $2, updated_at = now()
+WITH forms AS (UPDATE sign_up_forms SET pool = $2, updated_at = now() WHERE pool = $1),
+moved AS (UPDATE campaigns SET pool = $2, updated_at = now()
     WHERE pool = $1 AND state IN ('draft', 'scheduled', 'sending', 'paused', 'failed') RETURNING id)
 SELECT count(*) FROM moved"""
 
@@ -93,7 +96,9 @@ async def remove(
     used = await db.fetchval(_USED_SQL, pool)
     if used and move_to is None:
         raise Problem(
-            409, "pool-in-use", f"{used} campaigns may still send from this pool: name another one with ?move_to=."
+            409,
+            "pool-in-use",
+            f"{used} campaigns or forms may still send from this pool: name another one with ?move_to=.",
         )
     moved = await db.fetchval(_MOVE_SQL, pool, move_to) if move_to is not None else 0
     row = await db.fetchrow(f"UPDATE ip_pools SET state = 'removed' WHERE name = $1 RETURNING {_COLUMNS}", pool)

@@ -10,8 +10,9 @@ from hayabin.content.compile import compile_template
 from hayabin.content.compiled import CompiledTemplate, TemplateInvalid, TemplateKind
 from hayabin.content.render import MergeFieldMissing, Renderer, RenderFailure, SystemVariables
 from hayabin.domain.campaign import MergePolicy
-from services.api.access import Db, Principal, ReadTemplates, WriteTemplates
-from services.api.forms import Attributes, Form, Id, Name, Text
+from services.api.access import Db, Principal, ReadTemplates, Scope, WriteTemplates, require_scope
+from services.api.forms import Attributes, Form, Id, Name, Reference, Text
+from services.api.masking import personal_names, shown
 from services.api.paging import Cursor, Limit, after, page
 from services.api.problems import Problem, not_found
 from services.api.transaction import TransactionRoute
@@ -42,8 +43,9 @@ class TemplateForm(VersionForm):
 
 
 class PreviewForm(Form):
-    """Sample values for the merge fields."""
+    """Sample values for the merge fields; of a contact, where it is named, and then those that are given."""
 
+    contact_id: Reference | None = None
     variables: Attributes = {}
     merge_policy: Literal["fallback", "skip", "block"] = "block"
 
@@ -91,6 +93,22 @@ async def _require(db: Db, who: Principal, template_id: int, *, lock: bool = Fal
     if row is None:
         raise not_found("template")
     return dict(row)
+
+
+async def _values_of(db: Db, who: Principal, contact_id: int | None) -> dict[str, Any]:
+    """What the merge fields would be for a contact, as the caller may see it."""
+    if contact_id is None:
+        return {}
+    require_scope(who, Scope.CONTACTS_READ)
+    row = await db.fetchrow(
+        "SELECT address AS email, name, attributes FROM contacts WHERE id = $1 AND tenant_id = $2",
+        contact_id,
+        who.tenant_id,
+    )
+    if row is None:
+        raise not_found("contact")
+    seen = shown(row, who, await personal_names(db, who))
+    return {**seen["attributes"], "email": seen["email"], "name": seen["name"]}
 
 
 @router.post("", status_code=201, operation_id="createTemplate")
@@ -173,7 +191,10 @@ async def publish(db: Db, who: WriteTemplates, template_id: Id, number: Id) -> d
 
 @router.post("/{template_id}/versions/{number}/preview", operation_id="previewTemplateVersion")
 async def preview(db: Db, who: ReadTemplates, template_id: Id, number: Id, form: PreviewForm) -> dict[str, Any]:
-    """Render a version with sample values."""
+    """Render a version with sample values, or as a contact would get it (`contact_id`; takes `contacts:read`).
+
+    Without `contacts:read_personal` the contact's address, name and personal attributes are masked in it.
+    """
     await _require(db, who, template_id)
     stored = await db.fetchval(
         "SELECT compiled FROM template_versions WHERE template_id = $1 AND number = $2", template_id, number
@@ -185,10 +206,13 @@ async def preview(db: Db, who: ReadTemplates, template_id: Id, number: Id, form:
         open_url="https://links.example/o/preview",
         unsubscribe_url="https://links.example/u/preview",
         link_mac=lambda _number, _url: "preview",
+        preferences_url="https://links.example/p/preview",
+        confirm_url="https://links.example/s/preview",
     )
+    variables = {**await _values_of(db, who, form.contact_id), **form.variables}
     try:
         renderer = Renderer(CompiledTemplate.from_json(stored))
-        content = await asyncio.to_thread(renderer.render, form.variables, system, MergePolicy(form.merge_policy))
+        content = await asyncio.to_thread(renderer.render, variables, system, MergePolicy(form.merge_policy))
     except MergeFieldMissing as error:
         raise Problem(
             422,

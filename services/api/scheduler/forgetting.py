@@ -6,7 +6,9 @@ enough. Several replicas may do it at the same time.
 Fails: database errors come out; the next turn begins anew.
 """
 
+from hayabin.database import confirming, consent, sign_up_rates, subscriptions, suppressing
 from hayabin.database.engine import Pool
+from services.api import transfers_kept
 
 PAGE_ROWS = 5000
 PAGES_A_TURN = 20
@@ -23,14 +25,47 @@ _OLD_SQL = (
     "DELETE FROM lane_usage WHERE day < (now() AT TIME ZONE 'UTC')::date - 60",
     "DELETE FROM suspensions WHERE until < now() - interval '1 day'",
     "DELETE FROM belt_depths WHERE seen_at < now() - interval '1 day'",
+    *confirming.FORGET_SQL,
+    sign_up_rates.FORGET_SQL,
+    *transfers_kept.FORGET_SQL,
     "DELETE FROM mta_sts_policies WHERE expires_at < now()",  # RFC 8461 §3.2: past max_age it must not be used
 )
 
 
 async def forget_old(pool: Pool) -> None:
-    """Drop old rows of small tables: idempotency keys, instances, reports and usage of lanes, suspensions, policies."""
+    """Drop old rows of small tables, suppressions that have expired, and consents that are kept no longer."""
     for statement in _OLD_SQL:
         await pool.execute(statement)
+    await forget_suppressions(pool)
+    await forget_consents(pool)
+
+
+async def forget_suppressions(pool: Pool) -> int:
+    """Drop suppressions that have expired; whose mailbox had bounced stands on lists as before.
+
+    Returns: how many memberships were put back.
+    """
+    count = 0
+    for _ in range(PAGES_A_TURN):
+        async with pool.acquire() as connection, connection.transaction():
+            gone = await suppressing.forget_expired(connection, PAGE_ROWS)
+            for tenant_id, bounced in gone.items():
+                count += await subscriptions.reinstate(connection, tenant_id, bounced, "expired")
+        if not gone:
+            break
+    return count
+
+
+async def forget_consents(pool: Pool) -> int:
+    """Drop what tenants keep of the consent ledger no longer: never before three years; returns how many rows."""
+    dropped = 0
+    for tenant_id, days in await consent.retentions(pool):
+        for _ in range(PAGES_A_TURN):
+            page = await consent.forget(pool, tenant_id, days, PAGE_ROWS)
+            dropped += page
+            if page < PAGE_ROWS:
+                break
+    return dropped
 
 
 async def forget_transcripts(pool: Pool, days: int) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from hayabin.broker import Broker, Outgoing, connect
-from hayabin.database import audience, outbox
+from hayabin.database import activity, audience, outbox, signing_up
 from hayabin.database.engine import AWAY, Database
 from hayabin.database.instances import DEAD_AFTER_S
 from hayabin.domain.campaign import RenderBelt
@@ -20,8 +20,11 @@ from hayabin.domain.errors import TemporaryFailure
 from hayabin.lifecycle import Process, run
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import OUTBOX_AGE_SECONDS, OUTBOX_RELAYED
+from services.api import quotas
+from services.api.exports.runner import run_next_export
 from services.api.imports.runner import run_next_import
-from services.api.scheduler import forgetting, reconciler
+from services.api.people_jobs.runner import drop_expired, run_next_person_job
+from services.api.scheduler import audit_duty, forgetting, reconciler
 from services.api.scheduler.feeder import Feeder
 from services.api.scheduler.pulse import Pulse
 from services.api.scheduler.schedules import launch_scheduled
@@ -98,12 +101,14 @@ def duties(database: Database, broker: Broker, settings: SchedulerSettings, inst
     feeder = Feeder(pool, broker, settings.belt_high_water)
     policies = settings.unknown_policies
     days = settings.transcript_days
+    heads = audit_duty.HeadLog()
     return [
         Duty("pulse", _quietly(pulse.turn), PULSE_S),
         Duty("relay", lambda: relay_outbox(database, broker), 0.05),
         # beside the other, so that it does not wait for the confirms of bulk chunks
         Duty("relay_urgent", lambda: relay_outbox(database, broker, RenderBelt.TRANSACTIONAL), 0.02),
         Duty("fill", lambda: audience.fill_next(pool), 0.2),
+        Duty("sweep_activity", _quietly(lambda: activity.sweep_next(pool)), 0.25),
         Duty("feed", _quietly(feeder.turn), 0.1),
         Duty("tidy_belt", _quietly(lambda: tidy_belt(database, pulse, policies)), 2.0),
         Duty("lost_claims", lambda: mourn(database, pulse, policies), 2.0),
@@ -115,7 +120,16 @@ def duties(database: Database, broker: Broker, settings: SchedulerSettings, inst
         Duty("forget_transcripts", lambda: forgetting.forget_transcripts(pool, days), 3600.0 if days else 2.0),
         Duty("schedules", lambda: launch_scheduled(pool, pulse.known), 0.5),
         Duty("watch_outbox", _quietly(lambda: watch_outbox(database)), 2.0),
+        Duty("quotas", lambda: quotas.settle(pool), 2.0),
+        Duty("audit_link", lambda: audit_duty.link_lines(pool), 0.5),
+        Duty("audit_heads", _quietly(lambda: heads.turn(pool)), 3600.0),
+        Duty("sign_ups", lambda: signing_up.answer_received(pool), 0.5),
         Duty("imports", lambda: run_next_import(database, instance), 0.5),
+        # beside it, so that a tenant's small file does not wait for another's large one
+        Duty("imports_beside", lambda: run_next_import(database, instance, only_idle=True), 1.0),
+        Duty("exports", lambda: run_next_export(database, instance), 0.5),
+        Duty("people", lambda: run_next_person_job(database, instance, broker), 1.0),
+        Duty("forget_people_exports", _quietly(lambda: drop_expired(pool)), 600.0),
     ]
 
 

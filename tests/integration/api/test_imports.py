@@ -10,7 +10,7 @@ import pytest
 from hayabin.database.engine import Database
 from services.api.imports import staging
 from services.api.imports.runner import run_next_import
-from services.api.routes.imports import formula_safe
+from services.api.spreadsheet import formula_safe
 from tests.integration.api.rest import CSV, Client, done, import_csv, problem
 from tests.support.waiting import eventually
 

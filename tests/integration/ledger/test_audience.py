@@ -93,7 +93,7 @@ async def test_who_left_after_the_launch_is_counted_as_suppressed(pool: Pool, fi
     async with pool.acquire() as connection:
         assert (await read_counters(connection, filling.campaign_id))["suppressed"] == 2
     rows = await pool.fetch("SELECT state, reason FROM messages ORDER BY id DESC LIMIT 3")
-    assert [(row["state"], row["reason"]) for row in rows] == [("suppressed", "suppressed")] * 2 + [("due", None)]
+    assert [(row["state"], row["reason"]) for row in rows] == [("suppressed", "unsubscribed")] * 2 + [("due", None)]
 
 
 async def test_who_had_left_before_the_launch_is_in_no_page(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

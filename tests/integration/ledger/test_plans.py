@@ -142,3 +142,38 @@ async def test_launch_of_a_list_that_grew_since_analyze_reads_each_contact_once(
     for plan, most in ((first, 2 * ROWS), (later, 2 * ASKED)):
         touched = [n for table, n in scans(plan) if table in ("contacts", "list_members")]
         assert max(touched) <= most, json.dumps(plan)
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+async def test_claim_asks_for_suppressions_by_two_look_ups_of_an_index(
+    database_url: str, pool: Pool, analysed: bool
+) -> None:
+    """However many a tenant, its domains, the platform and other tenants have, and whatever the statistics say."""
+    await grown_since_analyze(pool)
+    await pool.execute(
+        "INSERT INTO suppressions (tenant_id, address_key, list_id, reason) "
+        "SELECT t.id, CASE n % 3 WHEN 0 THEN '@d' || n || '.example' ELSE 'gone' || n || '@x.example' END, 0, 'manual' "
+        "FROM tenants t, generate_series(1, $1) n",
+        ROWS,
+    )
+    if analysed:
+        await pool.execute("ANALYZE")
+    ids = [row["id"] for row in await pool.fetch("SELECT id FROM messages ORDER BY id DESC LIMIT $1", ASKED)]
+    looking = await open_pool(database_url, name="look-ups", size=1, look_ups=True)
+    async with looking.acquire() as connection:
+        plan = await explained(connection, CLAIM_SQL, ids, [0] * ASKED, "d1", 0)
+    await looking.close()
+    nodes = list(nodes_of(plan))
+    ways = {node["Node Type"] for node in nodes if node.get("Relation Name") == "suppressions"}
+    assert ways <= {"Index Scan", "Bitmap Heap Scan"}, ways
+    looked_up = [node for node in nodes if node.get("Index Name") == "ix_suppressions_address_key"]
+    assert looked_up
+    assert all("address_key = ANY" in node["Index Cond"] for node in looked_up)
+    assert sum(n for table, n in scans(plan) if table == "suppressions") == 0, json.dumps(plan)
+
+
+def nodes_of(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A plan's nodes, from the top."""
+    yield node
+    for below in node.get("Plans", []):
+        yield from nodes_of(below)

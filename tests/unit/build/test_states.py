@@ -5,12 +5,13 @@ from enum import StrEnum
 
 import pytest
 
-from hayabin.domain import campaign, message
+from hayabin.domain import campaign, consent, message
 from scripts.states import PAGE, MeaningMissing, drawing, meanings, page, table
 
 MACHINES = [
     pytest.param(message.MessageState, message.TRANSITIONS, id="message"),
     pytest.param(campaign.CampaignState, campaign.TRANSITIONS, id="campaign"),
+    pytest.param(consent.SubscriptionState, consent.TRANSITIONS, id="subscription"),
 ]
 
 

@@ -159,3 +159,26 @@ def test_token_ring_inconsistent_refused() -> None:
 def test_token_key_repr_hides_the_secret() -> None:
     """A key in a log line or traceback shows its id alone."""
     assert "ooo" not in repr(OLD)
+
+
+@given(st.integers(0, 2**64 - 1), st.text(max_size=40))
+def test_confirm_token_holds_for_its_mail_and_address_alone(message_id: int, address: str) -> None:
+    """It says which mail it is of, and is refused for any other address or purpose."""
+    token = RING.issue_confirm(message_id, address)
+    assert RING.look_at_confirm(token) == message_id
+    RING.check_confirm(token, address)
+    for other in (address + "x", address.swapcase() + " "):
+        with pytest.raises(TokenInvalid):
+            RING.check_confirm(token, other)
+    with pytest.raises(TokenInvalid):
+        RING.read_tracking(token)
+    with pytest.raises(TokenInvalid):
+        RING.check_confirm(RING.issue_tracking(message_id), address)
+
+
+@given(st.text(max_size=60))
+def test_confirm_token_of_any_text_raises_token_invalid_only(text: str) -> None:
+    """Whatever stands in the path, nothing else comes out."""
+    for read in (RING.look_at_confirm, lambda token: RING.check_confirm(token, "a@b.example")):
+        with pytest.raises(TokenInvalid):
+            read(text)

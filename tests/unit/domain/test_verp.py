@@ -7,14 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hayabin.domain.token import TokenInvalid, TokenKey, TokenProblem, TokenRing
+from hayabin.domain.token import TokenInvalid, TokenKey, TokenProblem, TokenRing, UnsubscribeClaim
 from hayabin.domain.verp import (
     VerpClaim,
     issue_message_id,
     issue_return_path,
     looks_like_return_path,
+    looks_like_unsubscribe_address,
     read_message_id,
     read_return_path,
+    read_unsubscribe_address,
+    unsubscribe_address,
 )
 
 RING = TokenRing((TokenKey(1, b"r" * 32), TokenKey(7, b"s" * 32)), active=7)
@@ -126,3 +129,28 @@ def test_wire_forms_are_pinned() -> None:
     """Bounces come days, complaints come months after the mail: these forms must read in every later release."""
     assert issue_return_path(1, 2, RING, "b.example") == "b-a4aaaaaaaaaaaaiaakaw44vkoan4l3vf7yupy@b.example"
     assert issue_message_id(1, RING, "b.example") == "<1.a4psgn3u7n5kvxwjikefm@b.example>"
+
+
+U32 = st.integers(0, 2**32 - 1)
+
+
+@given(st.builds(UnsubscribeClaim, U32, U32, U64, U64), st.booleans())
+def test_unsubscribe_address_reads_back_in_any_case(claim: UnsubscribeClaim, shouted: bool) -> None:
+    """Person, list and mail come home, also in capitals; the local part is a dot-atom of at most 64 octets."""
+    address = unsubscribe_address(RING.seal_unsubscribe(claim), "bounce.example.jp")
+    assert re.fullmatch(r"u-[a-z2-7]{60}@bounce\.example\.jp", address)
+    assert read_unsubscribe_address(address.upper() if shouted else address, RING) == claim
+    assert looks_like_unsubscribe_address(address)
+    assert not looks_like_return_path(address)
+
+
+def test_unsubscribe_address_any_character_changed_refused() -> None:
+    """No letter of the local part can be another one."""
+    address = unsubscribe_address(RING.seal_unsubscribe(UnsubscribeClaim(7, 8, 9, 10)), "b.example")
+    local = address.partition("@")[0]
+    for place, character in enumerate(local):
+        for other in OTHERS:
+            if other == character:
+                continue
+            with pytest.raises(TokenInvalid):
+                read_unsubscribe_address(f"{local[:place]}{other}{local[place + 1 :]}@b.example", RING)

@@ -43,6 +43,7 @@ PARTS = MailParts(
     html="<p>山田 花子 様</p>\n" + "<p>秋の新作です。</p>\n" * 5,
     message_id="<17.abc@mail.example.jp>",
     unsubscribe_url="https://t.example.jp/u/" + "A" * 50,
+    unsubscribe_address="u-" + "a" * 60 + "@bounce.example.jp",
 )
 DATE = datetime(2026, 11, 24, 18, 30, tzinfo=ZoneInfo("Asia/Tokyo"))
 WRITER = MailWriter(SENDER, [DkimSigner("mail.example.jp", "e", KEY)])
@@ -65,7 +66,8 @@ def test_golden_mail_reads_back_as_its_parts():
     assert message["Subject"] == PARTS.subject
     assert message["Date"] == "Tue, 24 Nov 2026 09:30:00 +0000"
     assert message["Reply-To"] == "help@mail.example.jp"
-    assert message["List-Unsubscribe"] == f"<{PARTS.unsubscribe_url}>"
+    both = f"<{PARTS.unsubscribe_url}>, <mailto:{PARTS.unsubscribe_address}?subject=unsubscribe>"
+    assert message["List-Unsubscribe"] == both
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert message["Feedback-ID"] == "7:3:bulk:hayabin"
     assert message.get_content_type() == "multipart/alternative"
@@ -79,7 +81,7 @@ def test_golden_mail_reads_back_as_its_parts():
 def test_body_line_ends_of_any_kind_become_crlf():
     """Values come with the line ends of any system; inside the encoding all of them are CRLF."""
     mail = WRITER.write(
-        MailParts("", "a@x.example", "s", "a\rb\r\nc\nd\r\r\n", None, "<1@x>", "https://t.example/"), DATE
+        MailParts("", "a@x.example", "s", "a\rb\r\nc\nd\r\r\n", None, "<1@x>", "https://t.example/", "u-a@x"), DATE
     )
     payload = message_from_bytes(mail).get_payload(decode=True)
     assert payload == b"a\r\nb\r\nc\r\nd\r\n\r\n"
@@ -88,7 +90,9 @@ def test_body_line_ends_of_any_kind_become_crlf():
 @pytest.mark.parametrize("size", [0, 1, 56, 57, 58, 114, 57 * 1000, 57 * 1001 + 1])
 def test_body_of_any_length_is_cut_into_lines_of_76(size: int):
     """The cut of base64 lines is right at its seams, for short bodies and long ones."""
-    mail = WRITER.write(MailParts("", "a@example.com", "s", "x" * size, None, "<1@x>", "https://t.example/"), DATE)
+    mail = WRITER.write(
+        MailParts("", "a@example.com", "s", "x" * size, None, "<1@x>", "https://t.example/", "u-a@x"), DATE
+    )
     lines = mail.partition(b"\r\n\r\n")[2].split(b"\r\n")
     assert lines.pop() == b""
     assert all(len(line) == 76 for line in lines[:-1])
@@ -99,7 +103,7 @@ def test_body_of_any_length_is_cut_into_lines_of_76(size: int):
 @given(st.text(st.characters(codec="utf-8"), max_size=300), st.text(st.characters(codec="utf-8"), max_size=300))
 def test_body_is_its_own_relaxed_form(text: str, html: str):
     """The body hash is taken of the body as it stands, so relaxing it must change nothing (RFC 6376 §3.4.4)."""
-    body = WRITER.write(MailParts("", "a@example.com", "s", text, html, "<1@x>", "https://t.example/"), DATE)
+    body = WRITER.write(MailParts("", "a@example.com", "s", text, html, "<1@x>", "https://t.example/", "u-a@x"), DATE)
     body = body.partition(b"\r\n\r\n")[2]
     relaxed = re.sub(rb"[ \t]+", b" ", body)
     relaxed = re.sub(rb" (?=\r\n)", b"", relaxed)

@@ -23,6 +23,7 @@ ED25519 = ed25519.Ed25519PrivateKey.generate()
 DATE = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 SENDER = Sender(7, 3, "bulk", "早便ショップ, 東京", "news@mail.example.jp", "", 12, "月刊ニュース", "mail.example.jp")
 URL = "https://t.example/u/" + "A" * 50
+ADDRESS = "u-" + "a" * 60 + "@bounce.example.jp"
 
 
 def records() -> dict[bytes, bytes]:
@@ -59,7 +60,7 @@ def parts(
     name: str = "田中 花子", subject: str = "お知らせ", text: str = "本文\n.点\n", html: str | None = "<p>本文</p>"
 ) -> MailParts:
     """One mail's own parts."""
-    return MailParts(name, '"a..b"@docomo.ne.jp', subject, text, html, "<17.abc@mail.example.jp>", URL)
+    return MailParts(name, '"a..b"@docomo.ne.jp', subject, text, html, "<17.abc@mail.example.jp>", URL, ADDRESS)
 
 
 def parsed(mail: bytes) -> EmailMessage:
@@ -97,7 +98,7 @@ def test_mail_reads_back_as_written() -> None:
     assert message["To"].addresses[0].domain == "docomo.ne.jp"
     assert message["To"].addresses[0].display_name == "田中 花子"
     assert message["Subject"] == "とても長い件名です。" * 20
-    assert message["List-Unsubscribe"].strip() == f"<{URL}>"
+    assert message["List-Unsubscribe"].strip() == f"<{URL}>, <mailto:{ADDRESS}?subject=unsubscribe>"
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert "<list-12.mail.example.jp>" in message["List-Id"]
     assert message["Message-ID"] == "<17.abc@mail.example.jp>"

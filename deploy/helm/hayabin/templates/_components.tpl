@@ -8,7 +8,7 @@ api:
   workload: Deployment
   args: [services.api.main, serve]
   ports: {http: 8080, admin: 9090}
-  settings: [HAYABIN_HTTP_HOST, HAYABIN_HTTP_PORT, HAYABIN_PUBLIC_URL, HAYABIN_RETURN_PATH_DOMAIN, HAYABIN_BACKLOG_LIMIT, HAYABIN_OUTBOX_LIMIT]
+  settings: [HAYABIN_HTTP_HOST, HAYABIN_HTTP_PORT, HAYABIN_PUBLIC_URL, HAYABIN_RETURN_PATH_DOMAIN, HAYABIN_TRUSTED_PROXIES, HAYABIN_BACKLOG_LIMIT, HAYABIN_OUTBOX_LIMIT]
   secrets: [databaseUrl, brokerUrl, masterKey, tokenSecret]
   reaches: [database, broker]
 scheduler:
@@ -80,6 +80,7 @@ HAYABIN_HTTP_PORT: "8080"
 HAYABIN_BOUNCE_HOST: 0.0.0.0
 HAYABIN_BOUNCE_PORT: "2525"
 HAYABIN_SMTP_PORT: {{ .Values.dispatcher.smtpPort | quote }}
+HAYABIN_TRUSTED_PROXIES: {{ join "," .Values.api.trustedProxies | quote }}
 HAYABIN_BACKLOG_LIMIT: {{ int64 .Values.api.backlogLimit | quote }}
 HAYABIN_OUTBOX_LIMIT: {{ int64 .Values.api.outboxLimit | quote }}
 HAYABIN_TRANSCRIPT_DAYS: {{ .Values.settings.transcriptDays | quote }}

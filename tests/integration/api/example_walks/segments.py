@@ -5,3 +5,15 @@ from tests.integration.api.example_walks.walk import Walk
 
 async def take(walk: Walk) -> None:
     """Do each operation once."""
+    walk.ids["segment_id"] = (await walk.does("createSegment"))["id"]
+    for name in (
+        "listSegments",
+        "getSegment",
+        "changeSegment",
+        "previewSegment",
+        "countSegment",
+        "listSegmentContacts",
+        "deleteSegment",
+        "previewAudience",
+    ):
+        await walk.does(name)

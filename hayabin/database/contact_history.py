@@ -1,0 +1,90 @@
+"""What changed of a contact, when, and by whom: ``contact_changes``.
+
+Promises: a row for each field that changed, with the value before and after; nothing where nothing changed. The same
+statement that writes the contact writes its history: give ``noted`` the names of two parts of its WITH clause. Values
+are bounded, and so are the rows of one contact once ``forget_oldest`` is called. History goes with its contact.
+Fails: database errors come out.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final
+
+from hayabin.database.engine import Connection
+
+KEPT_ROWS: Final = 500
+"""For one contact."""
+VALUE_MAX_CHARS: Final = 2000
+"""A longer value is kept as ``{"chars": n}``."""
+TRACKED: Final = "id, tenant_id, address, name, locale, stage, time_zone, attributes"
+"""The columns of ``contacts`` that the parts given to ``noted`` must have."""
+
+
+class ChangeSource(StrEnum):
+    """By which way a change came; the values are stored, and part of the API."""
+
+    API = "api"
+    IMPORT = "import"
+    FORM = "form"
+    PREFERENCE = "preference"
+    MERGE = "merge"
+
+
+def noted(before: str, after: str, actor: str, source: str) -> str:
+    """SQL: the INSERT that writes the history; for a WITH clause or as a statement.
+
+    ``before`` and ``after``: rows of contacts (``TRACKED``) as they were and as they are; who has no row in ``before``
+    is new, and gets one row, ``created``. ``actor`` and ``source`` are SQL expressions of ours.
+    """
+    return f"""
+    INSERT INTO contact_changes (tenant_id, contact_id, actor, source, field, old, new)
+    SELECT a.tenant_id, a.id, {actor}, {source}, d.field, {_bounded("d.old")}, {_bounded("d.new")}
+    FROM {after} a LEFT JOIN {before} b ON b.id = a.id CROSS JOIN LATERAL (
+        SELECT 'created' AS field, NULL::jsonb AS old, NULL::jsonb AS new WHERE b.id IS NULL
+        UNION ALL SELECT f.field, to_jsonb(f.old), to_jsonb(f.new) FROM (VALUES
+            ('email', b.address, a.address), ('name', b.name, a.name), ('locale', b.locale, a.locale),
+            ('stage', b.stage, a.stage), ('time_zone', b.time_zone, a.time_zone)) AS f(field, old, new)
+        WHERE b.id IS NOT NULL AND f.old <> f.new
+        UNION ALL SELECT 'attributes.' || k, b.attributes -> k, a.attributes -> k
+        FROM jsonb_object_keys(b.attributes || a.attributes) k
+        WHERE b.id IS NOT NULL AND b.attributes <> a.attributes
+          AND b.attributes -> k IS DISTINCT FROM a.attributes -> k) d"""  # noqa: S608 - expressions of ours
+
+
+def _bounded(value: str) -> str:
+    return (
+        f"CASE WHEN length({value}::text) > {VALUE_MAX_CHARS} "
+        f"THEN jsonb_build_object('chars', length({value}::text)) ELSE {value} END"
+    )
+
+
+async def note(
+    connection: Connection,
+    tenant_id: int,
+    contact_ids: Sequence[int],
+    *,
+    actor: str,
+    source: ChangeSource,
+    field: str,
+) -> None:
+    """Write one row for each contact, without values: for who changes many at once (an import)."""
+    await connection.execute(
+        "INSERT INTO contact_changes (tenant_id, contact_id, actor, source, field) "
+        "SELECT $1, id, $3, $4, $5 FROM unnest($2::bigint[]) AS id",
+        tenant_id,
+        list(contact_ids),
+        actor,
+        source,
+        field,
+    )
+
+
+async def forget_oldest(connection: Connection, tenant_id: int, contact_id: int) -> None:
+    """Keep the newest ``KEPT_ROWS`` rows of a contact."""
+    await connection.execute(
+        "DELETE FROM contact_changes WHERE tenant_id = $1 AND contact_id = $2 AND id <= ("
+        "SELECT id FROM contact_changes WHERE contact_id = $2 ORDER BY id DESC OFFSET $3 LIMIT 1)",
+        tenant_id,
+        contact_id,
+        KEPT_ROWS,
+    )

@@ -1,0 +1,1 @@
+"""Exports: a job that writes a table or NDJSON into the database, where it is kept for some days."""

@@ -1,0 +1,1 @@
+"""Jobs about one person: erasure and export."""

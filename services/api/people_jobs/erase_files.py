@@ -1,0 +1,97 @@
+"""Files of imports and exports that hold the person, and what earlier jobs about the person left.
+
+Promises: see ``erase_papers``. A file is read chunk by chunk; one transaction takes one file.
+Fails: database errors come out; that file is looked at again.
+"""
+
+from typing import Final
+
+from services.api.people_jobs.erase_papers import IMPORT_ERASED, mentioned_in_chunks
+from services.api.people_jobs.jobs import Became, Job
+from services.api.people_jobs.mentions import Mentions
+from services.api.people_jobs.person import Person
+
+_IMPORTS_SQL = """
+SELECT j.id, j.state FROM import_jobs j
+WHERE j.tenant_id = $1 AND EXISTS (SELECT 1 FROM import_chunks c WHERE c.job_id = j.id) ORDER BY j.id"""
+_IMPORT_CHUNK_SQL = "SELECT content FROM import_chunks WHERE job_id = $1 AND number = $2"
+_IMPORT_ENDS_SQL = """
+UPDATE import_jobs SET state = 'failed', error = $2, finished_at = now()
+WHERE id = $1 AND state IN ('preview', 'queued')"""
+_EXPORTS_SQL = """
+SELECT j.id, j.state FROM export_jobs j
+WHERE j.tenant_id = $1 AND EXISTS (SELECT 1 FROM export_chunks c WHERE c.job_id = j.id) ORDER BY j.id"""
+_EXPORT_CHUNK_SQL = "SELECT content FROM export_chunks WHERE job_id = $1 AND number = $2"
+_EXPORT_EXPIRES_SQL = (
+    "UPDATE export_jobs SET state = 'expired', expires_at = now() WHERE id = $1 AND state = 'completed'"
+)
+_PLACES_SQL = """
+SELECT id, state IN ('queued', 'running') AS open FROM import_jobs WHERE tenant_id = $1 AND merged_through = ANY($2)"""
+_FORGET_PLACE_SQL = "UPDATE import_jobs SET merged_through = '' WHERE id = $1"
+_NAMES_SQL = (
+    "SELECT id, filename, error FROM import_jobs WHERE tenant_id = $1 AND filename || COALESCE(error, '') <> ''"
+)
+_FORGET_NAME_SQL = "UPDATE import_jobs SET filename = $2, error = $3 WHERE id = $1"
+_FILTERS_SQL = "SELECT id, filter::text AS filter FROM export_jobs WHERE tenant_id = $1 AND filter <> '{}'"
+_FORGET_FILTER_SQL = "UPDATE export_jobs SET filter = '{}' WHERE id = $1"
+ERASED: Final = "[erased]"
+_OWN_SQL = """
+UPDATE person_jobs SET result = NULL, expires_at = NULL
+WHERE tenant_id = $1 AND hash = $2 AND id <> $3 AND result IS NOT NULL"""
+_RUNNING: Final = frozenset({"running"})
+
+
+async def forget_imports(job: Job) -> bool:
+    """Uploaded files; true while one that holds the person is being imported."""
+    mentions = Person.from_notes(job.tenant_id, job.notes).mentions()
+    waits = False
+    for row in await job.connection.fetch(_IMPORTS_SQL, job.tenant_id):
+        if not await mentioned_in_chunks(job, _IMPORT_CHUNK_SQL, row["id"], mentions):
+            continue
+        if row["state"] in _RUNNING:
+            waits = True
+            continue
+        await job.connection.execute(_IMPORT_ENDS_SQL, row["id"], IMPORT_ERASED)
+        await job.run("import_chunks", Became.ERASED, "DELETE FROM import_chunks WHERE job_id = $1", row["id"])
+    await _forget_names(job, mentions)
+    return await _forget_places(job) or waits
+
+
+async def _forget_places(job: Job) -> bool:
+    """How far an import came is an address key; true while one that is under way is at the person's."""
+    waits = False
+    for row in await job.connection.fetch(_PLACES_SQL, job.tenant_id, job.notes["keys"]):
+        if row["open"]:
+            waits = True
+        else:
+            await job.run("import_jobs", Became.ANONYMISED, _FORGET_PLACE_SQL, row["id"])
+    return waits
+
+
+async def _forget_names(job: Job, mentions: Mentions) -> None:
+    """What files were called, and what was said of them."""
+    for row in await job.connection.fetch(_NAMES_SQL, job.tenant_id):
+        if mentions.in_text(row["filename"]) or mentions.in_text(row["error"]):
+            names = [
+                None if text is None else mentions.without(text, ERASED) for text in (row["filename"], row["error"])
+            ]
+            await job.run("import_jobs", Became.ANONYMISED, _FORGET_NAME_SQL, row["id"], *names)
+    for row in await job.connection.fetch(_FILTERS_SQL, job.tenant_id):
+        if mentions.in_text(row["filter"]):
+            await job.run("export_jobs", Became.ANONYMISED, _FORGET_FILTER_SQL, row["id"])
+
+
+async def forget_exports(job: Job) -> bool:
+    """Files to download; true while one is being written that has the person."""
+    mentions = Person.from_notes(job.tenant_id, job.notes).mentions()
+    waits = False
+    for row in await job.connection.fetch(_EXPORTS_SQL, job.tenant_id):
+        if not await mentioned_in_chunks(job, _EXPORT_CHUNK_SQL, row["id"], mentions):
+            continue
+        if row["state"] in _RUNNING:
+            waits = True
+            continue
+        await job.connection.execute(_EXPORT_EXPIRES_SQL, row["id"])
+        await job.run("export_chunks", Became.ERASED, "DELETE FROM export_chunks WHERE job_id = $1", row["id"])
+    await job.run("person_jobs", Became.ERASED, _OWN_SQL, job.tenant_id, job.hash, job.id)
+    return waits

@@ -1,0 +1,87 @@
+"""Duplicates: who may be one person, and making one contact of two."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from hayabin.database import merging
+from services.api.access import Db, ReadContacts, Scope, WriteContacts, require_scope
+from services.api.forms import Form, Id, Reference
+from services.api.masking import personal_names, shown
+from services.api.paging import Cursor, Limit, cursor_of, text_after
+from services.api.problems import Problem, not_found
+from services.api.routes import contact_rows as rows
+from services.api.transaction import TransactionRoute
+
+router = APIRouter(prefix="/v1/contacts", tags=["contacts"], route_class=TransactionRoute)
+SHOWN_EACH = 20
+
+
+class MergeForm(Form):
+    """Which contact goes, and whose values count where both have one."""
+
+    from_id: Annotated[Reference, Field(alias="from")]
+    prefer: Literal["kept", "from"] = "kept"
+
+
+@router.get("/duplicates", operation_id="listDuplicates")
+async def duplicates(
+    db: Db,
+    who: ReadContacts,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    by: Annotated[Literal["address", "attribute"], Query()] = "address",
+    attribute: Annotated[str | None, Query(max_length=100, description="Such as a telephone number")] = None,
+) -> dict[str, Any]:
+    """Groups of contacts that may be one person; takes `contacts:read_personal`. A person decides, nothing is merged.
+
+    `by=address`: addresses that differ in a plus-tag alone, or, at Gmail, in dots. `by=attribute`: the same name,
+    whatever its spaces and letter case, and the same value of `attribute`. All contacts are read for each page. Of a
+    group 20 are shown; `contacts` counts all.
+    """
+    require_scope(who, Scope.CONTACTS_READ_PERSONAL)
+    if (by == "attribute") != bool(attribute) or "\x00" in (attribute or ""):
+        errors = [{"pointer": "query:attribute", "message": "goes with by=attribute, and only with that"}]
+        raise Problem(422, "invalid-request", "What is to be the same?", errors=errors)
+    after = text_after(cursor)
+    found = await merging.groups(db, who.tenant_id, attribute, after, limit + 1)
+    ids = [contact_id for group in found[:limit] for contact_id in group["ids"][:SHOWN_EACH]]
+    contacts = await db.fetch(
+        f"SELECT {rows.COLUMNS} FROM contacts WHERE tenant_id = $1 AND id = ANY($2) ORDER BY id", who.tenant_id, ids
+    )
+    by_id = {row["id"]: dict(row) for row in contacts}
+    items = [
+        {
+            "contacts": len(group["ids"]),
+            "items": [by_id[found_id] for found_id in group["ids"][:SHOWN_EACH] if found_id in by_id],
+        }
+        for group in found[:limit]
+    ]
+    return {"items": items, "next_cursor": cursor_of(found[limit - 1]["key"]) if len(found) > limit else None}
+
+
+@router.post("/{contact_id}/merge", operation_id="mergeContacts")
+async def merge(db: Db, who: WriteContacts, contact_id: Id, form: MergeForm) -> dict[str, Any]:
+    """Merge another contact (`from`) into this one, which keeps its address; the other is deleted.
+
+    Name, stage, time zone and attributes: this contact's own count, and what it lacks comes from the other
+    (`"prefer": "from"`: the other way round). On a list, whoever complained, unsubscribed or bounced stays so. History
+    goes over; what was sent stays with the address that it went to, and suppressions of both addresses stay.
+    """
+    if form.from_id == contact_id:
+        errors = [{"pointer": "#/from", "message": "the contact itself"}]
+        raise Problem(422, "same-contact", "A contact cannot be merged with itself.", errors=errors)
+    merge_of = merging.Merge(
+        tenant_id=who.tenant_id,
+        kept_id=contact_id,
+        gone_id=form.from_id,
+        prefer_gone=form.prefer == "from",
+        actor=rows.actor_of(who),
+    )
+    if not await merging.merge(db, merge_of):
+        raise not_found("contact")
+    row = await db.fetchrow(
+        f"SELECT {rows.COLUMNS} FROM contacts WHERE id = $1 AND tenant_id = $2", contact_id, who.tenant_id
+    )
+    return shown(row or {}, who, await personal_names(db, who))
