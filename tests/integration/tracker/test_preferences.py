@@ -123,7 +123,10 @@ async def test_new_address_confirms_before_anything_changes(tracker: Tracker, bo
     link = f"/s/{RING.issue_confirm(mail['message_id'], MOVED)}"
     assert "変更する" in (await tracker.client.get(f"{link}?lang=ja")).text
     assert await book.pool.fetchval("SELECT count(*) FROM contacts WHERE address_key = $1", TARO) == 1
-    await book.pool.execute("UPDATE list_members SET state = 'bounced'")
+    await book.pool.execute(
+        "UPDATE list_members SET state = 'bounced' WHERE contact_id IN (SELECT id FROM contacts WHERE address_key = $1)",
+        TARO,
+    )
     assert (await tracker.client.post(link)).status_code == 200
     assert not await book.pool.fetchval("SELECT count(*) FROM list_members WHERE state = 'bounced'")
     moved = await fetch_one(book.pool, "SELECT * FROM contacts WHERE address_key = $1", MOVED)
