@@ -2,7 +2,7 @@
 
 Promises: of an erased person nothing is kept but ``sha256(tenants.erasure_key || address key)``; the key is random, of
 one tenant, and never leaves the database, so a list of addresses cannot be tried out on the hashes without it. What
-asks whether somebody is erased (contacts, imports, audience, gate) asks with ``erased_sql``.
+asks whether somebody is erased (contacts, imports, sign-ups, audience) asks with ``erased_sql``.
 Fails: database errors come out.
 """
 

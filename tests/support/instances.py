@@ -30,6 +30,8 @@ SHARES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 PORTS = range(18000 + SHARE, 32000, SHARES)
 _GIVEN: set[int] = set()
 LOG_TAIL_BYTES = 4000
+MEMORY = "/dev/shm"  # noqa: S108 - a folder of ours is made in it
+MEMORY_FREE_BYTES = 4 * 1024**3
 
 
 class ServerMissing(RuntimeError):
@@ -152,11 +154,20 @@ def own(path: Path) -> None:
     os.chown(path, user.pw_uid, user.pw_gid)
 
 
-def new_folder(prefix: str) -> Path:
-    """Make a folder of mode 0700 that the server's user owns and can reach."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=reachable_temporary_folder()))
+def new_folder(prefix: str, *, in_memory: bool = False) -> Path:
+    """Make a folder of mode 0700 that the server's user owns and can reach; in memory, where that is asked and goes."""
+    place = MEMORY if in_memory and _has_room(MEMORY) else reachable_temporary_folder()
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     own(folder)
     return folder
+
+
+def _has_room(place: str) -> bool:
+    """Tell whether a place is there for everybody and large enough for a server of a test session."""
+    try:
+        return os.access(place, os.W_OK | os.X_OK) and shutil.disk_usage(place).free >= MEMORY_FREE_BYTES
+    except FileNotFoundError:
+        return False
 
 
 def remove_folder(folder: Path) -> None:
