@@ -13,9 +13,10 @@ import asyncpg
 import click
 
 from services.api.admin_database import on_database
-from services.api.audit_export import FileKind, head, lines_of, pages
+from services.api.audit_export import head, lines_of, pages
 from services.api.audit_lines import Anchor, Filter, Verdict, verify
 from services.api.audit_trail import PLATFORM
+from services.api.file_kind import FileKind
 
 T = TypeVar("T")
 PLATFORM_SLUG = "-"

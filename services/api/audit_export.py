@@ -8,7 +8,6 @@ for a formula. Fails: an error in the middle breaks the connection off, so that 
 import csv
 import io
 from collections.abc import AsyncIterator, Callable, Sequence
-from enum import StrEnum
 from typing import Any, Final, assert_never
 
 import orjson
@@ -17,7 +16,8 @@ from hayabin.database import tenancy
 from hayabin.database.engine import Connection, Database
 from hayabin.database.lending import borrowed
 from services.api.audit_lines import Filter, chain_page, tail_page
-from services.api.routes.imports import formula_safe
+from services.api.file_kind import FileKind
+from services.api.spreadsheet import formula_safe
 
 COLUMNS: Final = (
     "seq", "entry_id", "at", "actor", "key_id", "user_id", "action", "object_type", "object_id", "trace_id", "ip",
@@ -25,24 +25,6 @@ COLUMNS: Final = (
 )  # fmt: skip
 _WAIT_S: Final = 10.0
 _PAGE_S: Final = 30.0
-
-
-class FileKind(StrEnum):
-    """What kind of file."""
-
-    CSV = "csv"
-    NDJSON = "ndjson"
-
-    @property
-    def media_type(self) -> str:
-        """What HTTP calls it."""
-        match self:
-            case FileKind.CSV:
-                return "text/csv; charset=utf-8"
-            case FileKind.NDJSON:
-                return "application/x-ndjson"
-            case _:
-                assert_never(self)
 
 
 def as_json(row: Any) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final, assert_never
 
 import orjson
@@ -19,6 +18,7 @@ from hayabin.database.engine import Connection
 from hayabin.domain.consent import ConsentAction
 from hayabin.domain.masking import masked_address, masked_text
 from services.api.access import Principal, Scope
+from services.api.file_kind import FileKind
 from services.api.spreadsheet import formula_safe
 
 COLUMNS: Final = (
@@ -85,38 +85,22 @@ def shown_consent(row: Any, who: Principal) -> dict[str, Any]:
     return found
 
 
-class FileKind(StrEnum):
-    """What kind of file an export is."""
+def head(kind: FileKind) -> str:
+    """What the file begins with; the BOM tells Excel that it is UTF-8."""
+    return "\ufeff" + ",".join(COLUMNS) + "\r\n" if kind is FileKind.CSV else ""
 
-    CSV = "csv"
-    NDJSON = "ndjson"
 
-    @property
-    def media_type(self) -> str:
-        """What HTTP calls it."""
-        match self:
-            case FileKind.CSV:
-                return "text/csv; charset=utf-8"
-            case FileKind.NDJSON:
-                return "application/x-ndjson"
-            case _:
-                assert_never(self)
-
-    def head(self) -> str:
-        """What the file begins with; the BOM tells Excel that it is UTF-8."""
-        return "\ufeff" + ",".join(COLUMNS) + "\r\n" if self is FileKind.CSV else ""
-
-    def lines(self, rows: Sequence[dict[str, Any]]) -> str:
-        """Some lines of the file."""
-        match self:
-            case FileKind.CSV:
-                text = io.StringIO()
-                csv.writer(text).writerows([_cell(row[name]) for name in COLUMNS] for row in rows)
-                return text.getvalue()
-            case FileKind.NDJSON:
-                return "".join(orjson.dumps(row).decode() + "\n" for row in rows)
-            case _:
-                assert_never(self)
+def lines_of(kind: FileKind, rows: Sequence[dict[str, Any]]) -> str:
+    """Some lines of the file."""
+    match kind:
+        case FileKind.CSV:
+            text = io.StringIO()
+            csv.writer(text).writerows([_cell(row[name]) for name in COLUMNS] for row in rows)
+            return text.getvalue()
+        case FileKind.NDJSON:
+            return "".join(orjson.dumps(row).decode() + "\n" for row in rows)
+        case _:
+            assert_never(kind)
 
 
 def _cell(value: object) -> str:

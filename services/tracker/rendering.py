@@ -18,9 +18,9 @@ from starlette.responses import Response
 
 from hayabin.database.confirming import Confirmation
 from hayabin.database.preferences import Preferences
+from hayabin.database.unsubscribing import Standing
 from hayabin.domain.masking import masked_address
 from services.tracker.answers import page
-from services.tracker.subscription import Standing
 from services.tracker.words import LANGUAGES, WORDS, language_of
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from starlette.responses import Response
 
 from hayabin.crash_points import CrashPoint, reach
 from hayabin.database.engine import AWAY, Pool
+from hayabin.database.unsubscribing import Hand, Scope, Standing, look, stop
 from hayabin.domain.token import TokenInvalid, TokenRing, UnsubscribeClaim
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import ENGAGEMENTS
 from services.tracker.answers import text
 from services.tracker.form_body import BodyTooLong, BodyUnreadable, read_form
 from services.tracker.rendering import Pages
-from services.tracker.subscription import Hand, Scope, Standing, look, stop
 from services.tracker.visitors import Visitors
 
 ONE_CLICK: Final = ("List-Unsubscribe", "One-Click")

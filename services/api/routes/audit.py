@@ -6,9 +6,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from services.api.access import Db, ReadAudit
-from services.api.audit_export import FileKind, as_json, streamed
+from services.api.audit_export import as_json, streamed
 from services.api.audit_lines import Anchor, Filter, found, verify
 from services.api.audit_trail import hashed
+from services.api.file_kind import FileKind
 from services.api.forms import Moment, Name
 from services.api.paging import Cursor, Limit, after, page
 from services.api.problems import Problem

@@ -18,8 +18,9 @@ from hayabin.domain.suppression import SuppressionReason
 from services.api.access import Db, Principal, ReadConsents, WriteContacts
 from services.api.audit_trail import tell
 from services.api.consent_form import ConsentForm
-from services.api.consent_rows import FileKind, Which, rows_of, shown_consent
+from services.api.consent_rows import Which, head, lines_of, rows_of, shown_consent
 from services.api.download import as_attachment, reading_as
+from services.api.file_kind import FileKind
 from services.api.forms import Reference, address_of
 from services.api.paging import Cursor, Limit, after, page
 from services.api.problems import Problem, not_found
@@ -104,14 +105,14 @@ async def export(
 
 
 async def _file(request: Request, who: Principal, file: FileKind, which: Which) -> AsyncIterator[str]:
-    yield file.head()
+    yield head(file)
     place = 0
     while True:
         async with reading_as(request, who.tenant_id) as connection:
             rows = await rows_of(connection, who.tenant_id, which, place, EXPORT_PAGE_ROWS)
         if not rows:
             return
-        yield file.lines([shown_consent(row, who) for row in rows])
+        yield lines_of(file, [shown_consent(row, who) for row in rows])
         place = rows[-1]["id"]
 
 
