@@ -23,7 +23,9 @@ from benchmarks.segments_parts.questions import Tree, common, dearer
 from hayabin.database import segments
 from hayabin.database.engine import Connection, open_pool
 from hayabin.database.migrate import upgrade
+from hayabin.database.segment_count import count_sql, takes_hashes
 from hayabin.database.tenancy import enter
+from hayabin.domain.segment import Loaded
 from hayabin.domain.segment_rules import parse
 from services.api.access import Principal, Scope
 from services.api.routes.segments import counted
@@ -78,9 +80,9 @@ async def _saved(connection: Connection, population: Population, name: str, tree
 
 async def _looked_at(connection: Connection, population: Population, tree: Tree) -> dict[str, Any]:
     """The plan as it is counted, and the time of the same statement within the tenants' role."""
-    loaded = segments.Loaded(parse(tree, {}), {})
-    sql, parameters = segments.count_sql(loaded, population.tenant_id, await connection.fetchval("SELECT now()"))
-    hashes = segments.takes_hashes(loaded)
+    loaded = Loaded(parse(tree, {}), {})
+    sql, parameters = count_sql(loaded, population.tenant_id, await segments.moment(connection, population.tenant_id))
+    hashes = takes_hashes(loaded)
     async with connection.transaction(readonly=True):
         rows = await segments.bounded(connection, f"EXPLAIN (ANALYZE, BUFFERS) {sql}", parameters, 60.0, hashes=hashes)
     times = []

@@ -23,7 +23,7 @@ from hayabin.database.audience_of import FINGERPRINT_SQL, audience_of
 from hayabin.database.audience_sql import Audience, Window, Writing
 from hayabin.database.engine import Connection, Pool
 from hayabin.database.erasing import erased_sql
-from hayabin.database.segment_sql import Parameters
+from hayabin.database.segment_compiling import Parameters
 from hayabin.database.segments import bounded
 from hayabin.database.suppressing import suppressed_sql
 from hayabin.domain.audience import LeftOut

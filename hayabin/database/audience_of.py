@@ -61,7 +61,7 @@ async def audience_of(connection: Connection, campaign_id: int, *, hold: bool = 
         list_id=row["list_id"],
         definition=definition,
         nested=nested,
-        now=row["at"],
+        now=settings.local(row["at"]),
         needs_evidence=settings.consent_policy is ConsentPolicy.REQUIRED,
         **limits,
     )

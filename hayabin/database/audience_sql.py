@@ -17,7 +17,8 @@ from functools import cached_property
 from typing import Final
 
 from hayabin.database.erasing import erased_sql
-from hayabin.database.segment_sql import Compiling, Parameters, condition
+from hayabin.database.segment_compiling import Compiling, Parameters
+from hayabin.database.segment_sql import condition
 from hayabin.database.suppressing import suppressed_sql
 from hayabin.domain.audience import AudienceDefinition, LeftOut
 from hayabin.domain.segment import Meets, Rule

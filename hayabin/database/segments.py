@@ -8,7 +8,6 @@ the transaction to be rolled back; database errors as they are.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,10 +15,13 @@ import asyncpg
 import orjson
 
 from hayabin.database.engine import Connection
-from hayabin.database.segment_sql import Compiling, Parameters, condition
+from hayabin.database.segment_compiling import Compiling, Parameters
+from hayabin.database.segment_count import count_sql, takes_hashes
+from hayabin.database.segment_sql import condition
 from hayabin.database.tenancy import as_services
-from hayabin.domain.segment import MAX_NESTED, MAX_NODES_IN_ALL, Attribute, Comparison, Did, Meets, OnList, Rule
+from hayabin.domain.segment import MAX_NESTED, MAX_NODES_IN_ALL, Loaded, Meets, Rule
 from hayabin.domain.segment_rules import RulesInvalid, parse, walk
+from hayabin.domain.tenant_settings import TenantSettings
 
 COUNT_S: Final = 8.0
 _SEGMENT_LOCK: Final = 7246004
@@ -31,6 +33,7 @@ _WORK_MEM: Final = "32MB"
 """Of a count: a million ids in a hash, which at the server's default of 4 MB would be written to disk in parts."""
 _LOAD_SQL = "SELECT id, rules::text AS rules FROM segments WHERE tenant_id = $1 AND id = ANY($2)"
 _HOLD_SQL = f"{_LOAD_SQL} FOR KEY SHARE"
+_NOW_SQL = "SELECT now() AS now, settings FROM tenants WHERE id = $1"
 _TYPES_SQL = "SELECT name, type FROM attribute_definitions WHERE tenant_id = $1"
 
 
@@ -46,17 +49,17 @@ class TooSlow(Exception):
     """The rules take too long to be counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Rules with all that they name."""
-
-    rule: Rule
-    nested: Mapping[int, Rule]
-
-
 async def types_of(connection: Connection, tenant_id: int) -> dict[str, str]:
     """The types of a tenant's attributes, by name."""
     return {row["name"]: row["type"] for row in await connection.fetch(_TYPES_SQL, tenant_id)}
+
+
+async def moment(connection: Connection, tenant_id: int) -> datetime:
+    """Now, by the database's clock, in the tenant's time zone."""
+    row = await connection.fetchrow(_NOW_SQL, tenant_id)
+    if row is None:
+        raise SegmentMissing
+    return TenantSettings.of(row["settings"]).local(row["now"])
 
 
 async def lock(connection: Connection, tenant_id: int) -> None:
@@ -141,12 +144,6 @@ def where(loaded: Loaded, tenant_id: int, now: datetime, parameters: Parameters)
     return f"c.tenant_id = {tenant} AND {condition(loaded.rule, Compiling(parameters, tenant, now, loaded.nested))}"
 
 
-def count_sql(loaded: Loaded, tenant_id: int, now: datetime) -> tuple[str, Parameters]:
-    """The statement that counts, and its values."""
-    parameters = Parameters()
-    return f"SELECT count(*) FROM contacts c WHERE {where(loaded, tenant_id, now, parameters)}", parameters  # noqa: S608 - see segment_sql
-
-
 async def count(connection: Connection, tenant_id: int, loaded: Loaded) -> int:
     """How many contacts meet the rules, within a request's transaction.
 
@@ -156,30 +153,17 @@ async def count(connection: Connection, tenant_id: int, loaded: Loaded) -> int:
     Raises:
         TooSlow: see the module.
     """
-    statement = count_sql(loaded, tenant_id, await _now(connection))
+    statement = count_sql(loaded, tenant_id, await moment(connection, tenant_id))
     async with as_services(connection):
         rows = await bounded(connection, *statement, hashes=takes_hashes(loaded))
     found: int = rows[0]["count"]
     return found
 
 
-def takes_hashes(loaded: Loaded) -> bool:
-    """Whether whole tables of the tenant are read anyway, so that nobody is to be looked up one by one.
-
-    The planner cannot know how many people a rule leaves. It does where campaigns are named, and rules about any list
-    would read other tenants' members.
-    """
-    rules = [one for rule in (loaded.rule, *loaded.nested.values()) for one in walk(rule)]
-    if any(isinstance(one, Did) and isinstance(one.value, tuple) for one in rules):
-        return False
-    of_attributes = any(isinstance(one, Comparison) and isinstance(one.subject, Attribute) for one in rules)
-    return of_attributes or not any(isinstance(one, OnList) and one.list_id is None for one in rules)
-
-
 async def people(connection: Connection, tenant_id: int, loaded: Loaded, *, after_id: int, limit: int) -> Sequence[Any]:
     """Contacts that meet the rules, in order of id, within the caller's transaction; fails as ``count`` does."""
     parameters = Parameters()
-    meets = where(loaded, tenant_id, await _now(connection), parameters)
+    meets = where(loaded, tenant_id, await moment(connection, tenant_id), parameters)
     sql = (
         "SELECT c.id AS contact_id, c.address AS email, c.name, c.locale, c.stage, c.attributes FROM contacts c "  # noqa: S608 - see segment_sql
         f"WHERE {meets} AND c.id > {parameters.add(after_id, 'bigint')} "
@@ -218,8 +202,3 @@ async def bounded(
     if before is not None:
         await connection.execute(_PLANNING_SQL, "auto", before["timeout"], "on", before["work_mem"], "on")
     return found
-
-
-async def _now(connection: Connection) -> datetime:
-    now: datetime = await connection.fetchval("SELECT now()")
-    return now

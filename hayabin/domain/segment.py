@@ -9,6 +9,7 @@ contrary. ``parse`` in ``segment_rules`` makes these; they are compiled by ``hay
 Fails: never, this module only names things.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -163,3 +164,11 @@ class Meets:
 
 
 Rule = All | AnyOf | Not | Comparison | OnList | Did | Meets
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Rules, with the rules of all segments that they name."""
+
+    rule: Rule
+    nested: Mapping[int, Rule]

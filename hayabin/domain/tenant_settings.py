@@ -1,13 +1,16 @@
 """What a tenant decides for all its campaigns; kept as JSON in ``tenants.settings``.
 
 Promises: a name that is missing in the JSON has the default below; a default changes nothing for a tenant that never
-asked. Fails: never; what is stored was checked by the API.
+asked. Fails: never, as what is stored was checked by the API; but for a time zone that newer data no longer has.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
+
+from hayabin.domain import time_zones
 
 
 class ConsentPolicy(StrEnum):
@@ -54,8 +57,14 @@ class TenantSettings:
     quota_per_month: int = 0
     quota_per_day: int = 0
     quota_per_s: int = 0
+    time_zone: str = "Asia/Tokyo"
+    """Of the IANA database: where "today" is for rules of segments about dates."""
     consent_retention_days: int = 0
     """How long the consent ledger is kept, 1095 (three years) at the least; 0: for ever."""
+
+    def local(self, moment: datetime) -> datetime:
+        """The moment in the tenant's time zone."""
+        return moment.astimezone(time_zones.zone(self.time_zone))
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from hayabin.database import segments
 from hayabin.database.engine import AWAY, Connection, Database, Pool
-from hayabin.database.segment_sql import Compiling, Parameters, condition
+from hayabin.database.segment_compiling import Compiling, Parameters
+from hayabin.database.segment_sql import condition
 from hayabin.domain.transfer import EXPORT_TRANSITIONS, ExportSubject, TransferState, leading_to
 from hayabin.telemetry.logging import get_logger
 from services.api.exports.masked_rows import masked_row
@@ -159,7 +160,7 @@ async def _narrowed(connection: Connection, job: Mapping[str, Any], parameters: 
     if SEGMENT not in job["filter"]:
         return ""
     loaded = await segments.stored(connection, job["tenant_id"], job["filter"][SEGMENT])
-    now = await connection.fetchval("SELECT now()")
+    now = await segments.moment(connection, job["tenant_id"])
     return condition(loaded.rule, Compiling(parameters, "$1::bigint", now, loaded.nested))
 
 

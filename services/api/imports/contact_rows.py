@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
-from zoneinfo import available_timezones
 
+from hayabin.domain import time_zones
 from hayabin.domain.attribute import AttributeType, Definition, ValueInvalid, ValueProblem, typed
 
 MAX_COLUMNS: Final = 100
@@ -87,7 +87,7 @@ def time_zone_of(column: str, value: str) -> str:
     Raises:
         RowRefused: there is none of that name.
     """
-    if value and value not in _time_zones():
+    if value and value not in time_zones.names():
         raise RowRefused(column, "unknown_time_zone", value)
     return value
 
@@ -117,8 +117,3 @@ def _moment(value: str) -> datetime:
         if error.reason is not ValueProblem.NOT_A_DATE:
             raise
         return datetime.fromisoformat(typed(_MOMENT, value, zone=UTC))
-
-
-@lru_cache(maxsize=1)
-def _time_zones() -> frozenset[str]:
-    return frozenset(available_timezones())

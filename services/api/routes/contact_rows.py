@@ -5,14 +5,13 @@ same person in the same moment both say ``created`` in the history.
 Fails: ``Problem`` 422 for a stage or time zone that is not there, 409 for somebody who was erased.
 """
 
-import zoneinfo
-from functools import lru_cache
 from typing import Any
 
 from asyncpg import Record
 
 from hayabin.database.contact_history import TRACKED, ChangeSource, forget_oldest, noted
 from hayabin.database.erasing import erased_sql
+from hayabin.domain import time_zones
 from services.api.access import Db, Principal, Scope, require_scope
 from services.api.attribute_types import ValueInvalid, definitions, typed
 from services.api.problems import Problem
@@ -97,14 +96,9 @@ def require_time_zone(name: str | None) -> None:
     Raises:
         Problem: 422.
     """
-    if name and name not in _time_zones():
+    if name and name not in time_zones.names():
         errors = [{"pointer": "#/time_zone", "message": "no time zone of the IANA database, such as Asia/Tokyo"}]
         raise Problem(422, "invalid-request", "There is no such time zone.", errors=errors)
-
-
-@lru_cache(maxsize=1)
-def _time_zones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
 
 
 async def wanted_attribute(

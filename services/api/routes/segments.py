@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 
 from hayabin.database import segment_users, segments
-from hayabin.domain.segment import Rule
+from hayabin.domain.segment import Loaded, Rule
 from hayabin.domain.segment_rules import RulesInvalid, parse
 from services.api.access import Db, Principal, ReadContacts, WriteContacts
 from services.api.forms import Form, Id, Line, Name
@@ -187,7 +187,7 @@ async def _require_unused(users: Any) -> None:
         raise Problem(409, "segment-in-use", f"It is used by {names}. Change those first.", errors=errors)
 
 
-async def _stored(db: Db, who: Principal, segment_id: int) -> segments.Loaded:
+async def _stored(db: Db, who: Principal, segment_id: int) -> Loaded:
     try:
         return await segments.stored(db, who.tenant_id, segment_id)
     except segments.SegmentMissing as error:

@@ -8,9 +8,10 @@ from dataclasses import asdict, fields
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Request
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from hayabin.database.consent import RETENTION_MIN_DAYS
+from hayabin.domain import time_zones
 from hayabin.domain.tenant_settings import TenantSettings
 from services.api.access import Db, ReadCampaigns, TenantAdmin
 from services.api.audit_trail import tell
@@ -27,6 +28,12 @@ _FREE_TEXT = frozenset({"sender_name", "postal_address", "contact"})
 
 _CHANGE_SQL = """
 UPDATE tenants SET settings = (settings || $2::jsonb) - $3::text[] WHERE id = $1 RETURNING settings"""
+
+
+def _known_zone(name: str) -> str:
+    if name not in time_zones.names():
+        raise ValueError("no time zone of the IANA database, such as Asia/Tokyo")
+    return name
 
 
 class SettingsForm(Form):
@@ -70,6 +77,10 @@ class SettingsForm(Form):
     quota_per_s: Annotated[
         Annotated[int, Field(ge=0, le=10_000)] | None,
         Field(description="Requests a second that send: launch, test, resume; 0: any number"),
+    ] = None
+    time_zone: Annotated[
+        Annotated[str, Field(max_length=100), AfterValidator(_known_zone)] | None,
+        Field(description="Of the IANA database: where `today` is for rules of segments about dates"),
     ] = None
     consent_retention_days: Annotated[
         Annotated[int, Field(ge=RETENTION_MIN_DAYS, le=36_500)] | None,

@@ -1,7 +1,9 @@
 """Segments over REST: saved, counted, listed, refused with pointers; who may see what; on a real PostgreSQL."""
 
 import json
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -52,6 +54,25 @@ async def test_segment_is_saved_counted_listed_changed_and_deleted(client: Clien
     await done(await client.delete(path), 204)
     for gone in (path, f"{path}/count", f"{path}/contacts"):
         problem(await client.get(gone), 404, "not-found")
+
+
+async def test_today_is_where_the_tenant_is(client: Client) -> None:
+    """Two places whose days never are the same; A place that is none."""
+    east, west = "Pacific/Kiritimati", "Pacific/Pago_Pago"
+    born = datetime.now(ZoneInfo(east)).date().isoformat()
+    await done(await client.post("/v1/attributes", json={"name": "born", "type": "date"}), 201)
+    form = {"email": "u@x.example", "attributes": {"born": born}}
+    await done(await client.post("/v1/contacts", json=form), 201)
+    made = await save(client, {"attribute": "born", "is": "within_last_days", "value": 0})
+    campaign = await a_campaign(client, 0, audience={"include_segments": [made["id"]]}, list_id=None)
+    counts, audiences = [], []
+    for name in (east, west):
+        assert (await done(await client.patch("/v1/settings", json={"time_zone": name}), 200))["time_zone"] == name
+        counts.append((await done(await client.get(f"/v1/segments/{made['id']}/count"), 200))["count"])
+        shown = await done(await client.get(f"/v1/campaigns/{campaign['id']}/audience"), 200)
+        audiences.append(shown["included_by"][0]["people"])
+    assert (counts, audiences) == ([1, 0], [1, 0])
+    problem(await client.patch("/v1/settings", json={"time_zone": "Asia/Atlantis"}), 422, "invalid-request")
 
 
 async def test_rules_that_are_none_are_refused_with_a_pointer_to_each_place(client: Client) -> None:

@@ -4,13 +4,14 @@ Promises: the same seed gives the same; values are drawn from small sets, so tha
 """
 
 import random
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from tests.integration.segments.segment_oracle import Contact, Tree
 
-NOW = datetime(2027, 2, 28, 3, 4, 5, 678901, tzinfo=UTC)
-"""Where 29 February is celebrated."""
+NOW = datetime(2027, 2, 28, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=9)))
+"""Where 29 February is celebrated, while it is still the 27th in UTC."""
 TEXTS = [
     "gold", "silver", "", "サンプル商事", "100%", "a_b", "'; DROP TABLE contacts; --", "$1", "{}", '"', "\\", "' OR '1'='1",
     "%s", ":x", "?", "1", "true", "null", "2026-11-24",
@@ -32,7 +33,7 @@ def a_day(dice: random.Random) -> str:
 def a_moment(dice: random.Random) -> str:
     """A moment around now, as it is stored."""
     moment = NOW + timedelta(days=dice.randint(-40, 40), seconds=dice.choice([0, 0, 1]))
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def a_value(dice: random.Random, kind: str) -> Any:
@@ -112,9 +113,14 @@ def a_comparison(dice: random.Random, subject: Tree, kind: str) -> Tree:
     return {**tree, "value": a_value(dice, kind)}
 
 
-def a_leaf(dice: random.Random, lists: list[int], campaigns: list[int], segments: list[int]) -> Tree:
+SUBJECTS = ("attribute", "attribute", "attribute", "field", "list", "activity", "segment")
+
+
+def a_leaf(
+    dice: random.Random, lists: list[int], campaigns: list[int], segments: list[int], subjects: Sequence[str] = SUBJECTS
+) -> Tree:
     """A rule without others in it."""
-    match dice.choice(["attribute", "attribute", "attribute", "field", "list", "activity", "segment"]):
+    match dice.choice(subjects):
         case "attribute":
             kind = dice.choice(TYPES)
             return a_comparison(dice, {"attribute": dice.choice(NAMES), "type": kind}, kind)
@@ -141,13 +147,20 @@ def a_leaf(dice: random.Random, lists: list[int], campaigns: list[int], segments
             return {**tree, "value": dice.sample(campaigns, dice.randint(1, len(campaigns)))}
 
 
-def a_tree(dice: random.Random, depth: int, lists: list[int], campaigns: list[int], segments: list[int]) -> Tree:
+def a_tree(
+    dice: random.Random,
+    depth: int,
+    lists: list[int],
+    campaigns: list[int],
+    segments: list[int],
+    subjects: Sequence[str] = SUBJECTS,
+) -> Tree:
     """Rules, at most so deep."""
     if depth <= 1 or dice.random() < 0.3:
-        return a_leaf(dice, lists, campaigns, segments)
+        return a_leaf(dice, lists, campaigns, segments, subjects)
 
     def inner() -> Tree:
-        return a_tree(dice, depth - 1, lists, campaigns, segments)
+        return a_tree(dice, depth - 1, lists, campaigns, segments, subjects)
 
     match dice.choice(["all", "any", "not"]):
         case "not":

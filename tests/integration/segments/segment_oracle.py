@@ -5,7 +5,7 @@ It reads the JSON tree itself, with loops and sets, and knows nothing of the cod
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 Tree = dict[str, Any]
@@ -107,7 +107,7 @@ def field_of(name: str, contact: Contact) -> tuple[Any, str]:
         case "domain":
             return contact.address_key.rpartition("@")[2], "string"
         case "created_at":
-            return contact.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"), "datetime"
+            return contact.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "datetime"
         case "flags":
             return contact.flags, "list"
         case _:
@@ -154,8 +154,8 @@ def of_list(tree: Tree, found: Any, _: World) -> bool:
 
 
 def of_day(tree: Tree, found: Any, world: World) -> bool:
-    """Dates, in Japan."""
-    today = world.now.astimezone(timezone(timedelta(hours=9))).date()
+    """Dates, where the moment is."""
+    today = world.now.date()
     try:
         day = date.fromisoformat(found) if isinstance(found, str) and len(found) == 10 else None
     except ValueError:

@@ -2,13 +2,15 @@
 
 import json
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from hayabin.database import segments
 from hayabin.database.engine import Connection, Pool
-from hayabin.database.segment_sql import Parameters
+from hayabin.database.segment_compiling import Parameters
+from hayabin.database.segment_count import count_sql
 from hayabin.domain.segment_rules import parse
 from tests.integration.segments.random_segments import NAMES, NOW, TEXTS, a_contact, a_tree
 from tests.integration.segments.segment_oracle import Contact, Tree, World, meets
@@ -64,6 +66,13 @@ async def found(connection: Connection, tenant_id: int, tree: Tree) -> set[int]:
     }
 
 
+async def count_as(connection: Connection, tenant_id: int, tree: Tree) -> tuple[int, str]:
+    """How many meet rules, by the statement that counts; and it."""
+    sql, parameters = count_sql(await segments.load(connection, tenant_id, parse(tree, {})), tenant_id, NOW)
+    rows = await segments.bounded(connection, sql, parameters)
+    return int(rows[0]["count"]), sql
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_rules_as_sql_find_whom_the_oracle_finds(pool: Pool, seed: int) -> None:
     """Hundreds of random trees over random people, with nested segments; another tenant's people are never found."""
@@ -94,8 +103,36 @@ async def test_rules_as_sql_find_whom_the_oracle_finds(pool: Pool, seed: int) ->
             tree = a_tree(dice, 4, lists, campaigns, list(world.segments))
             expected = {contact.id for contact in people if meets(tree, contact, world)}
             assert await found(connection, tenant_id, tree) == expected, json.dumps(tree, ensure_ascii=False)
+            assert (await count_as(connection, tenant_id, tree))[0] == len(expected), json.dumps(tree)
             divided += 0 < len(expected) < PEOPLE
         assert divided > TREES / 3  # the rules are not all empty or everybody
+        ways = await lists_and_activities(connection, tenant_id, dice, people, lists, campaigns)
+        assert min(ways.values()) > TREES / 20, ways
+
+
+async def lists_and_activities(
+    connection: Connection,
+    tenant_id: int,
+    dice: random.Random,
+    people: list[Contact],
+    lists: list[int],
+    campaigns: list[int],
+) -> Counter[str]:
+    """Count by rules about lists and activities alone; says which ways there were of counting."""
+    ways: Counter[str] = Counter(contacts=0, members=0, joins=0, foreign=0)
+    foreign = await connection.fetchval("SELECT list_id FROM list_members WHERE NOT list_id = ANY($1)", lists)
+    for _ in range(TREES // 2):
+        several = [a_tree(dice, 3, lists, campaigns, [], ["list", "activity"]) for _ in range(2)]
+        tree: Tree = {"all": several}
+        expected = sum(meets(tree, contact, World(NOW)) for contact in people)
+        count, sql = await count_as(connection, tenant_id, tree)
+        assert count == expected, json.dumps(tree)
+        ways["contacts" if "FROM contacts" in sql else "members"] += 1
+        ways["joins"] += "LEFT JOIN" in sql
+        stolen = {"all": [{"list": foreign, "is": "state_in", "value": ["subscribed"]}, {"any": several}]}
+        assert (await count_as(connection, tenant_id, stolen))[0] == 0
+        ways["foreign"] += "FROM contacts" not in sql
+    return ways
 
 
 async def test_hostile_text_in_every_place_is_a_value_and_nothing_else(pool: Pool) -> None:
