@@ -170,7 +170,7 @@ def test_embedded_form_works_in_a_foreign_page(page: Page, view: View, world: Wo
     """The snippet of the API in a bare page: names for all that is reached, none for the robots' field, and it posts."""
     row = world.call(world.pool.fetchrow("SELECT * FROM sign_up_forms WHERE id = $1", world.form.id))
     assert row is not None
-    page.set_content(f"<!doctype html><title>x</title>{embed(row, view.language, world.url)}")
+    page.set_content(f"<!doctype html><title>x</title>{embed(dict(row), view.language, world.url)}")
     spoken = page.locator("body").aria_snapshot()
     assert spoken.count("- textbox") == 3
     assert spoken.count("- button") == 1

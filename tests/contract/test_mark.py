@@ -46,5 +46,6 @@ async def test_mark_is_gone_when_its_queue_was_emptied(broker: Broker) -> None:
 
 async def test_problem_of_a_belt_that_works_is_none(broker: Broker) -> None:
     """The word for no problem is the empty one."""
-    assert await broker.problem() == Trouble.NONE == ""
+    assert await broker.problem() is Trouble.NONE
+    assert not Trouble.NONE.value
     assert await broker.healthy()

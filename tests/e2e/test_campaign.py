@@ -287,7 +287,7 @@ def test_received_mails_verify_parse_and_are_personal(world: World, sent: dict[s
         mail = world.mail(entry)
         for number in range(2):
             assert dkim.DKIM(mail).verify(idx=number, dnsfunc=lambda name, timeout=5: records.get(name))  # noqa: ARG005
-        message = cast("EmailMessage", message_from_bytes(mail, policy=email.policy.default))
+        message = message_from_bytes(mail, policy=email.policy.default)
         name = names[entry["rcpt_to"]]
         assert message["To"].addresses[0].display_name == name
         assert message["Subject"] == f"{name} 様へのお知らせ"
@@ -321,7 +321,7 @@ def test_recipients_open_click_and_unsubscribe_by_the_links_they_received(world:
     readers = [entry for entry in world.journal() if entry["rcpt_to"].endswith("@good.example")][:30]
     with httpx.Client() as person:
         for number, entry in enumerate(readers):
-            message = cast("EmailMessage", message_from_bytes(world.mail(entry), policy=email.policy.default))
+            message = message_from_bytes(world.mail(entry), policy=email.policy.default)
             html = cast("EmailMessage", list(message.iter_parts())[1]).get_content()
             pixel = re.search(r'src="([^"]+/o/[^"]+)"', html)
             assert pixel
@@ -338,7 +338,7 @@ def test_recipients_open_click_and_unsubscribe_by_the_links_they_received(world:
         before = world.query("SELECT count(*) AS n FROM suppressions WHERE reason = 'unsubscribe'")
         assert before[0]["n"] == 0
         for entry in readers[:10]:
-            message = cast("EmailMessage", message_from_bytes(world.mail(entry), policy=email.policy.default))
+            message = message_from_bytes(world.mail(entry), policy=email.policy.default)
             url = message["List-Unsubscribe"].partition(",")[0].strip().strip("<>")
             assert person.post(url, data={"List-Unsubscribe": "One-Click"}).status_code == 200
         tampered = url[:-1] + ("A" if url[-1] != "A" else "B")

@@ -6,7 +6,8 @@ import re
 
 from hayabin.content.compile import compile_template
 from hayabin.content.compiled import TemplateKind
-from hayabin.content.render import MergePolicy, Renderer, SystemVariables
+from hayabin.content.render import Renderer, SystemVariables
+from hayabin.domain.campaign import MergePolicy
 from tests.integration.tracker.conftest import RING, Ledger, Tracker
 from tests.support.waiting import eventually
 

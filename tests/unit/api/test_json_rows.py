@@ -1,7 +1,9 @@
 """NDJSON: contacts and errors out of lines."""
 
+from codecs import BOM_UTF8
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hayabin.domain.attribute import AttributeType, Definition
@@ -68,9 +70,11 @@ LINES = st.one_of(
 
 
 @given(st.lists(LINES, max_size=10), st.integers(1, 30))
+@example([BOM_UTF8 + b" ", b"{"], 1)
 def test_every_line_is_a_contact_or_an_error_whatever_the_pieces(lines: list[bytes], size: int) -> None:
-    """Lines that are not empty are as many as items, in order, however the file is cut."""
+    """Lines that are not empty are as many as items, in order, however the file is cut; a byte order mark is no text."""
     content = b"\n".join(lines)
+    lines = content.removeprefix(BOM_UTF8).split(b"\n")
     found = read(content)
     assert found == read(content, size)
     assert [item.line for item in found] == [number for number, line in enumerate(lines, 1) if line.strip()]

@@ -18,7 +18,7 @@ def _used() -> set[str]:
                 case ast.Call(func=ast.Name(id="Problem"), args=[_, ast.Constant(value=str(kind)), *_]):
                     found.add(kind)
                 case ast.Dict(keys=[ast.Constant(value=404), *_], values=values) if path.name == "problems.py":
-                    found |= {v.value for v in values if isinstance(v, ast.Constant) and "-" in str(v.value)}
+                    found |= {str(v.value) for v in values if isinstance(v, ast.Constant) and "-" in str(v.value)}
     return {kind for kind in found if " " not in kind}
 
 

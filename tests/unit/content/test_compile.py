@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def in_column(content: str) -> str:
     return f"<mjml><mj-body><mj-section><mj-column>\n{content}\n</mj-column></mj-section></mj-body></mjml>"
 
 
-def test_newsletter_is_compiled_to_html_text_links_and_fields():
+def test_newsletter_is_compiled_to_html_text_links_and_fields() -> None:
     """The whole way of an MJML template: links numbered, text part written, fields listed, JSON and back."""
     compiled = compile_template(TemplateKind.MJML, "{{ last_name }}様", NEWSLETTER_MJML, None)
     assert compiled.links == (
@@ -41,7 +42,7 @@ def test_newsletter_is_compiled_to_html_text_links_and_fields():
     assert CompiledTemplate.from_json(json.dumps(compiled.to_json())) == compiled
 
 
-def test_newsletter_text_part_keeps_order_and_loops():
+def test_newsletter_text_part_keeps_order_and_loops() -> None:
     """Headings, lists, table rows and links come in order; a loop over rows is a loop over lines."""
     text = compile_template(TemplateKind.MJML, "s", NEWSLETTER_MJML, None).text
     assert text == (
@@ -53,7 +54,7 @@ def test_newsletter_text_part_keeps_order_and_loops():
     )
 
 
-def test_html_without_styles_changes_only_in_its_links():
+def test_html_without_styles_changes_only_in_its_links() -> None:
     """HTML is not re-serialised: upper case, missing quotes and white space stay as they were written."""
     source = '<P Align=left>a  <A HREF="https://x.example/?a=1&amp;b=2" >b</A><br/>\n<td>c'
     html = compile_template(TemplateKind.HTML, "s", source, "t").html
@@ -64,21 +65,21 @@ def test_html_without_styles_changes_only_in_its_links():
     "href",
     ["mailto:a@b.example", "tel:+81312345678", "#top", "{{ unsubscribe_url }}", "{{view_url}}", "/relative", ""],
 )
-def test_href_that_is_no_web_link_is_left_alone(href: str):
+def test_href_that_is_no_web_link_is_left_alone(href: str) -> None:
     """Mail, telephone, fragments and our own pages do not lead by the tracker."""
     compiled = compile_template(TemplateKind.HTML, "s", f'<a href="{href}">x</a>', None)
     assert compiled.links == ()
     assert f'href="{href}"' in (compiled.html or "")
 
 
-def test_href_entities_are_decoded_for_the_destination():
+def test_href_entities_are_decoded_for_the_destination() -> None:
     """``&amp;`` is HTML's, not the URL's; numbered entities and quotes likewise."""
     source = "<a href='https://x.example/?a=1&amp;b=&#50;&quot;'>x</a><area href=https://y.example/?a&amp;b>"
     links = compile_template(TemplateKind.HTML, "s", source, None).links
     assert [link.url for link in links] == ['https://x.example/?a=1&b=2"', "https://y.example/?a&b"]
 
 
-def test_links_in_comments_scripts_and_styles_are_not_links():
+def test_links_in_comments_scripts_and_styles_are_not_links() -> None:
     """What no reader can click is not numbered."""
     source = (
         '<!--[if mso]><a href="https://a.example">x</a><![endif]-->'
@@ -87,7 +88,7 @@ def test_links_in_comments_scripts_and_styles_are_not_links():
     assert compile_template(TemplateKind.HTML, "s", source, "t").links == ()
 
 
-def test_styles_are_inlined_and_statements_between_rows_stay_between_rows():
+def test_styles_are_inlined_and_statements_between_rows_stay_between_rows() -> None:
     """The inliner's parser would move loose text out of a table; statements travel as comments."""
     source = (
         "<style>td { color: {{ c }} } @media (max-width: 9px) { td { color: red } }</style>"
@@ -98,7 +99,7 @@ def test_styles_are_inlined_and_statements_between_rows_stay_between_rows():
     assert "@media (max-width: 9px)" in html
 
 
-def test_text_template_tracks_the_urls_that_stand_in_it():
+def test_text_template_tracks_the_urls_that_stand_in_it() -> None:
     """A text template has links too; Japanese follows a URL without a space, and punctuation is not part of it."""
     source = "見る:https://x.example/a?b=cをご覧。\n(https://x.example/(d)).\nhttps://x.example/{{ id }}\nhttps://x.example/a?b=c"
     compiled = compile_template(TemplateKind.TEXT, "s", source, None)
@@ -112,7 +113,7 @@ def test_text_template_tracks_the_urls_that_stand_in_it():
     assert compiled.text.endswith("\n{{ _hb_track }}/0")
 
 
-def test_own_text_part_shares_the_numbers_of_the_html_part():
+def test_own_text_part_shares_the_numbers_of_the_html_part() -> None:
     """The same destination in both parts is the same link in the reports."""
     compiled = compile_template(TemplateKind.HTML, "s", '<a href="https://x.example/">x</a>', "x: https://x.example/")
     assert compiled.links == (Link(0, "https://x.example/", dynamic=False),)
@@ -121,7 +122,7 @@ def test_own_text_part_shares_the_numbers_of_the_html_part():
 
 @pytest.mark.parametrize("source", ["&#123;&#123; 7 * 7 }}", "{% raw %}{{ 7 * 7 }}{% endraw %}", "{&#37; if %}"])
 @pytest.mark.parametrize("style", ["", "<style>p { color: red }</style>"])
-def test_text_that_looks_like_syntax_stays_text(source: str, style: str):
+def test_text_that_looks_like_syntax_stays_text(source: str, style: str) -> None:
     """Entities that decode to braces, and raw blocks, must not become template syntax on the way."""
     compiled = compile_template(TemplateKind.HTML, "s", f"{style}<p>{source}</p>", None)
     for part in (compiled.html or "", compiled.text):
@@ -146,7 +147,7 @@ def test_text_that_looks_like_syntax_stays_text(source: str, style: str):
         ("{{ a\n}}{{ b\n}}<mj-txt>a</mj-txt>", 4, "unknown element <mj-txt>"),
     ],
 )
-def test_invalid_mjml_is_named_with_its_line(content: str, line: int, message: str):
+def test_invalid_mjml_is_named_with_its_line(content: str, line: int, message: str) -> None:
     """The MJML library lets most of this pass in silence; the author would see an empty place in the mail."""
     found = problems(TemplateKind.MJML, in_column(content))
     assert any(at == line and message in said for at, _, said in found), found
@@ -155,7 +156,7 @@ def test_invalid_mjml_is_named_with_its_line(content: str, line: int, message: s
 @pytest.mark.parametrize(
     "source", ["", "plain", "<html></html>", "<mjml><mj-body>", "</mjml>", "<mjml><mjml></mjml></mjml>"]
 )
-def test_source_that_is_no_mjml_is_refused(source: str):
+def test_source_that_is_no_mjml_is_refused(source: str) -> None:
     """Whatever is no MJML document gets an answer."""
     assert problems(TemplateKind.MJML, source)
 
@@ -193,13 +194,13 @@ def test_source_that_is_no_mjml_is_refused(source: str):
         ("{% for a in b recursive %}{% endfor %}", 1, "loops can not be recursive"),
     ],
 )
-def test_syntax_that_templates_may_not_use_is_named_with_its_line(source: str, line: int, message: str):
+def test_syntax_that_templates_may_not_use_is_named_with_its_line(source: str, line: int, message: str) -> None:
     """What minijinja can not parse, and what it could but must not."""
     found = problems(TemplateKind.TEXT, source)
     assert any(at == line and message in said for at, _, said in found), found
 
 
-def test_problems_of_all_parts_are_reported_together():
+def test_problems_of_all_parts_are_reported_together() -> None:
     """An author mends everything in one go; the pointer says where."""
     found = problems(TemplateKind.HTML, "{{ a|x }}", subject="{{ c|x }}", text="{{ e|x }}")
     assert [pointer for _, pointer, _ in found] == ["/source", "/subject", "/text_source"]
@@ -234,20 +235,27 @@ def test_problems_of_all_parts_are_reported_together():
     ],
     ids=range(22),
 )  # fmt: skip
-def test_source_beyond_the_bounds_is_refused(kind: TemplateKind, source: str):
+def test_source_beyond_the_bounds_is_refused(kind: TemplateKind, source: str) -> None:
     """Size, depth and amplification: none of these may reach the native libraries, which crash or run for minutes."""
     assert problems(kind, source)
 
 
-def test_from_json_of_something_else_is_refused():
+def test_from_json_of_something_else_is_refused() -> None:
     """A stored template that is not one is an error, not a mail."""
     good = compile_template(TemplateKind.TEXT, "s", "https://x.example/", None).to_json()
-    for bad in ({}, {**good, "kind": "word"}, {**good, "links": [{**good["links"][0], "number": 3}]}, [], "x"):
+    several: tuple[Any, ...] = (
+        {},
+        {**good, "kind": "word"},
+        {**good, "links": [{**good["links"][0], "number": 3}]},
+        [],
+        "x",
+    )
+    for bad in several:
         with pytest.raises(ValueError, match=r".+"):
-            CompiledTemplate.from_json(bad)  # type: ignore[arg-type]
+            CompiledTemplate.from_json(bad)
 
 
-def test_hidden_elements_and_head_are_not_in_the_text_part():
+def test_hidden_elements_and_head_are_not_in_the_text_part() -> None:
     """The preview line is for the list of mails; scripts and styles are for nobody to read."""
     source = (
         "<head><title>t</title></head><body><div style='display:none'>hidden<div>x</div></div>"

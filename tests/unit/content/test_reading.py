@@ -13,7 +13,7 @@ MARKUP = st.text(alphabet="<>/!-=\"' \nabstyle&;", max_size=60)
 
 
 @given(MARKUP)
-def test_markup_tokens_cover_the_source(source: str):
+def test_markup_tokens_cover_the_source(source: str) -> None:
     """An edit replaces spans, so there must be no gap and no overlap; and any bytes are some markup."""
     position = 0
     for token in read_markup(source):
@@ -34,7 +34,7 @@ def test_markup_tokens_cover_the_source(source: str):
         ('<a href="x', [("href", "x")]),
     ],
 )  # fmt: skip
-def test_markup_attributes_are_read_as_browsers_read_them(source: str, attributes: list[tuple[str, str]]):
+def test_markup_attributes_are_read_as_browsers_read_them(source: str, attributes: list[tuple[str, str]]) -> None:
     """Quotes of both kinds or none, white space around =, and what is never closed."""
     token = next(read_markup(source))
     assert token.kind is TokenKind.START
@@ -43,7 +43,7 @@ def test_markup_attributes_are_read_as_browsers_read_them(source: str, attribute
 
 
 @given(st.text(alphabet="{}%#-+ \n\"'\\ab|.*[](),=0é", max_size=60))
-def test_pieces_of_a_template_are_its_source(source: str):
+def test_pieces_of_a_template_are_its_source(source: str) -> None:
     """Every piece stands where it says; without comments and raw blocks nothing is lost."""
     try:
         pieces = split_template(source)
@@ -57,14 +57,14 @@ def test_pieces_of_a_template_are_its_source(source: str):
 
 
 @pytest.mark.parametrize("source", ["{{ '}}' }}", '{{ "a\\"}}" }}', "{%- if x -%}", "{{ a.b['c'] }}"])
-def test_expression_ends_where_its_strings_allow(source: str):
+def test_expression_ends_where_its_strings_allow(source: str) -> None:
     """Braces in a string do not end an expression."""
     (piece,) = split_template(source)
     assert piece.text == source
     assert piece.kind is not PieceKind.TEXT
 
 
-def test_protected_source_finds_lines_and_restores_itself():
+def test_protected_source_finds_lines_and_restores_itself() -> None:
     """Lines of the source survive syntax of several lines; restoring gives the source back, guarded."""
     source = "one {{ a\n}} two\n<p>{% if b\n %}three hbq0z\nfour{% endif %}"
     protected = ProtectedSource(source, split_template(source), markup=True)
@@ -74,7 +74,7 @@ def test_protected_source_finds_lines_and_restores_itself():
 
 
 @given(st.text(alphabet=st.characters(min_codepoint=0x21, exclude_characters="\x7f", exclude_categories=["Cs"])))
-def test_destination_survives_the_link(rest: str):
+def test_destination_survives_the_link(rest: str) -> None:
     """What the renderer puts in, the tracker takes out."""
     url = f"https://{rest}/"
     assert read_destination(write_destination(url)) == url
@@ -83,7 +83,7 @@ def test_destination_survives_the_link(rest: str):
 @pytest.mark.parametrize(
     "encoded", ["", "=", "a", "aHR0cA", write_destination("javascript:1"), "x" * 6000, "あ", "____"]
 )
-def test_destination_that_is_none_is_refused(encoded: str):
+def test_destination_that_is_none_is_refused(encoded: str) -> None:
     """The tracker leads to web addresses only, whatever it is given."""
     with pytest.raises(ValueError, match=r".+"):
         read_destination(encoded)

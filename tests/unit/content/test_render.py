@@ -15,7 +15,6 @@ from hayabin.content.compiled import CompiledTemplate, TemplateInvalid, Template
 from hayabin.content.destination import read_destination
 from hayabin.content.render import (
     MergeFieldMissing,
-    MergePolicy,
     RenderedContent,
     Renderer,
     RenderFailed,
@@ -23,6 +22,7 @@ from hayabin.content.render import (
     RenderLimitExceeded,
     SystemVariables,
 )
+from hayabin.domain.campaign import MergePolicy
 from tests.unit.content.sample import NEWSLETTER_MJML, NEWSLETTER_VALUES, SYSTEM
 
 
@@ -44,7 +44,7 @@ def newsletter() -> Renderer:
     return Renderer(compile_template(TemplateKind.MJML, "{{ last_name }}様", NEWSLETTER_MJML, None))
 
 
-def test_newsletter_is_filled_in_for_one_recipient(newsletter: Renderer):
+def test_newsletter_is_filled_in_for_one_recipient(newsletter: Renderer) -> None:
     """Names, loops, numbers, links, opt-out and pixel, in both parts, with nothing left of the template."""
     content = newsletter.render(NEWSLETTER_VALUES, SYSTEM, MergePolicy.BLOCK)
     assert content.subject == "山田様"
@@ -57,13 +57,13 @@ def test_newsletter_is_filled_in_for_one_recipient(newsletter: Renderer):
     assert re.search(r"\{[{%#]|_hb|hbq[0-9]", content.html + content.text) is None
 
 
-def test_newsletter_rendered_twice_is_the_same(newsletter: Renderer):
+def test_newsletter_rendered_twice_is_the_same(newsletter: Renderer) -> None:
     """A retry is rendered anew, so it must come out as before."""
     first = newsletter.render(NEWSLETTER_VALUES, SYSTEM, MergePolicy.BLOCK)
     assert newsletter.render(NEWSLETTER_VALUES, SYSTEM, MergePolicy.BLOCK) == first
 
 
-def test_dynamic_link_carries_its_destination_and_mac(newsletter: Renderer):
+def test_dynamic_link_carries_its_destination_and_mac(newsletter: Renderer) -> None:
     """The destination is what the reader would have reached: entities decoded, values merged; the MAC covers it."""
     content = newsletter.render(NEWSLETTER_VALUES, SYSTEM, MergePolicy.BLOCK)
     href = re.search(r'href="(https://t\.example/c/TOKEN/1\?[^"]*)"', content.html or "")
@@ -91,7 +91,7 @@ def test_dynamic_link_carries_its_destination_and_mac(newsletter: Renderer):
         (SYSTEM.unsubscribe_url, SYSTEM.unsubscribe_url),
     ],
 )
-def test_dynamic_link_of_any_value_is_tracked_or_harmless(value: str, expected: str):
+def test_dynamic_link_of_any_value_is_tracked_or_harmless(value: str, expected: str) -> None:
     """A link that a merge value makes leads by the tracker, to mail or telephone, or nowhere."""
     compiled = compile_template(TemplateKind.HTML, "s", "<a href={{ url }}>x</a>", None)
     content = Renderer(compiled).render({"url": value}, SYSTEM, MergePolicy.BLOCK)
@@ -100,7 +100,7 @@ def test_dynamic_link_of_any_value_is_tracked_or_harmless(value: str, expected: 
     assert html.unescape(found.group(1)).startswith(expected)
 
 
-def test_link_longer_than_the_tracker_takes_fails_for_that_recipient():
+def test_link_longer_than_the_tracker_takes_fails_for_that_recipient() -> None:
     """A link that would not lead anywhere is not sent."""
     with pytest.raises(RenderFailed):
         rendered("https://x.example/{{ a }}", a="y" * 5000)
@@ -122,7 +122,9 @@ def test_link_longer_than_the_tracker_takes_fails_for_that_recipient():
         ("{{ a * b }}", {"a": 1}, "b"),
     ],
 )
-def test_missing_field_without_fallback_is_named(policy: MergePolicy, source: str, values: dict[str, Any], field: str):
+def test_missing_field_without_fallback_is_named(
+    policy: MergePolicy, source: str, values: dict[str, Any], field: str
+) -> None:
     """Nobody gets a mail with a hole in it, and the operator learns which field it was."""
     with pytest.raises(MergeFieldMissing) as caught:
         rendered(source, policy=policy, **values)
@@ -130,7 +132,7 @@ def test_missing_field_without_fallback_is_named(policy: MergePolicy, source: st
     assert caught.value.reason == "merge_field_missing"
 
 
-def test_missing_field_with_fallback_is_empty():
+def test_missing_field_with_fallback_is_empty() -> None:
     """The template's own words for it, or nothing; never "None"."""
     source = (
         "[{{ a }}][{{ b.c.d }}][{{ e|default('you') }}][{{ f|honorific }}][{{ g|number }}]{% for h in i %}x{% endfor %}"
@@ -138,13 +140,13 @@ def test_missing_field_with_fallback_is_empty():
     assert rendered(source, policy=MergePolicy.FALLBACK, a=None).text == "[][][you][お客様][]"
 
 
-def test_field_with_default_is_not_missing():
+def test_field_with_default_is_not_missing() -> None:
     """``default`` and ``is defined`` say that the author knows."""
     source = "{{ a|default('x') }}{% if b is defined %}{{ b }}{% endif %}"
     assert rendered(source).text == "x"
 
 
-def test_value_of_wrong_kind_fails_for_that_recipient():
+def test_value_of_wrong_kind_fails_for_that_recipient() -> None:
     """A text where the template computes: nothing to retry, nothing to send."""
     for source in (
         "{{ a + 1 }}",
@@ -161,18 +163,18 @@ def test_value_of_wrong_kind_fails_for_that_recipient():
 
 
 @pytest.mark.parametrize("value", [object(), b"x", {1: "x"}, [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]], {"a": {1, 2}}])
-def test_value_that_is_not_plain_is_refused(value: Any):
+def test_value_that_is_not_plain_is_refused(value: Any) -> None:
     """Methods of objects could be called from a template; only plain values get there."""
     with pytest.raises(RenderFailed):
         rendered("{{ a }}", a=value)
 
 
-def test_half_a_character_in_a_value_becomes_a_replacement_character():
+def test_half_a_character_in_a_value_becomes_a_replacement_character() -> None:
     """A lone surrogate has no UTF-8; it must not stop a mail, nor break its encoding."""
     assert re.fullmatch(r"\[x\ufffd+\]", rendered("[{{ a }}]", a="x\ud800").text)
 
 
-def test_callers_values_are_never_changed():
+def test_callers_values_are_never_changed() -> None:
     """Values are shared between recipients; a template can not reach the originals."""
     values = {"rows": [1, 2], "facts": {"a": [3]}}
     with pytest.raises(RenderFailed):
@@ -180,7 +182,7 @@ def test_callers_values_are_never_changed():
     assert values == {"rows": [1, 2], "facts": {"a": [3]}}
 
 
-def test_system_variables_can_not_be_replaced_by_contacts():
+def test_system_variables_can_not_be_replaced_by_contacts() -> None:
     """A contact's attribute named like one of ours does not become the link of a mail."""
     compiled = compile_template(TemplateKind.HTML, "s", "<a href='https://x.example'>x</a>{{ unsubscribe_url }}", None)
     values = {
@@ -192,7 +194,7 @@ def test_system_variables_can_not_be_replaced_by_contacts():
     assert "evil" not in str(content)
 
 
-def test_system_urls_are_escaped_in_html_and_plain_in_text():
+def test_system_urls_are_escaped_in_html_and_plain_in_text() -> None:
     """An installation's own addresses are as little trusted in attributes as any other text."""
     url = "https://t.example/?a=1&b=\"'<"
     system = SystemVariables(url, url, url, SYSTEM.link_mac, url)
@@ -222,7 +224,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("source", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_template_is_stopped_cheaply(source: str):
+def test_hostile_template_is_stopped_cheaply(source: str) -> None:
     """Endless loops, 100 MB texts and copies of copies end within a moment and without the memory they ask for."""
     compiled = compile_template(TemplateKind.TEXT, "s", source, None)
     renderer = Renderer(compiled)
@@ -234,21 +236,21 @@ def test_hostile_template_is_stopped_cheaply(source: str):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 64 * 1024
 
 
-def test_mail_larger_than_the_limit_is_refused():
+def test_mail_larger_than_the_limit_is_refused() -> None:
     """Fuel allows more text than a mail may have; the size is looked at as well."""
     with pytest.raises(RenderLimitExceeded):
         rendered("{% for a in range(1100) %}" + "x" * 1000 + "{% endfor %}")
     assert len(rendered("{% for a in range(1000) %}" + "x" * 1000 + "{% endfor %}").text) == 1_000_000
 
 
-def test_arithmetic_of_a_template_is_guarded_and_still_right():
+def test_arithmetic_of_a_template_is_guarded_and_still_right() -> None:
     """The guards stand at the right operands: precedence, filters, brackets and chains."""
     source = "{{ a + b * c }} {{ (a + b) * c|abs }} {{ a * b * c + d.e[0] * 2 }} {{ t + 'x' + t|upper }} {{ -a + b }} {{ 2 ** a * 3 }}"
     values: dict[str, Any] = {"a": 2, "b": 3, "c": 4, "d": {"e": [5]}, "t": "y"}
     assert rendered(source, **values).text == "14 20 34 yxY 1 12"
 
 
-def test_filters_format_dates_numbers_and_names():
+def test_filters_format_dates_numbers_and_names() -> None:
     """The filters of our own, as authors write them."""
     source = (
         '{{ d|date("%Y年%-m月%-d日(%a)", "ja") }} {{ d|date("%a %d %B %H:%M %%") }} {{ 1234567.5|number(2) }} {{ "9800"|number }} '
@@ -259,7 +261,7 @@ def test_filters_format_dates_numbers_and_names():
 
 
 @given(st.text(max_size=60))
-def test_any_merge_value_is_escaped_in_html_and_one_line_in_subject(value: str):
+def test_any_merge_value_is_escaped_in_html_and_one_line_in_subject(value: str) -> None:
     """Whatever a contact calls themselves, it is text in the HTML and no header of its own."""
     compiled = compile_template(TemplateKind.HTML, "a{{ v }}b", '<p title="{{ v }}">{{ v }}</p>', "{{ v }}")
     content = Renderer(compiled).render({"v": value}, SYSTEM, MergePolicy.BLOCK)
@@ -273,7 +275,7 @@ def test_any_merge_value_is_escaped_in_html_and_one_line_in_subject(value: str):
 
 
 @given(st.text(alphabet="{}%#-+ \n\"'ab|.*[](),=<>/0é", max_size=40), st.sampled_from(TemplateKind))
-def test_any_source_compiles_or_is_refused(source: str, kind: TemplateKind):
+def test_any_source_compiles_or_is_refused(source: str, kind: TemplateKind) -> None:
     """Authors type anything; the answer is a template or a list of problems, and a template renders or fails cleanly."""
     try:
         compiled = compile_template(kind, source.replace("\n", " "), source, None)

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hayabin.domain.consent import BY_ACTION, NEW, TRANSITIONS, ConsentAction, SubscriptionState, may_become, sources_of
+from hayabin.domain.consent import BY_ACTION, NEW, TRANSITIONS, may_become, sources_of
+from hayabin.domain.consent import ConsentAction as A
+from hayabin.domain.consent import SubscriptionState as S
 
-S, A = SubscriptionState, ConsentAction
 BY_OTHERS = [action for action in A if action is not A.CONFIRM]
 
 

@@ -15,7 +15,8 @@ START = date(2026, 4, 1)
 
 def a_plan(**more: Any) -> WarmupPlan:
     """A usual plan: 50 messages on the first day, half as much again on each following one."""
-    return WarmupPlan(**({"start_per_day": 50, "growth": 1.5, "end_per_day": 10_000, "started_on": START} | more))
+    usual: dict[str, Any] = {"start_per_day": 50, "growth": 1.5, "end_per_day": 10_000, "started_on": START}
+    return WarmupPlan(**(usual | more))
 
 
 def on_day(plan: WarmupPlan, number: int) -> int | None:

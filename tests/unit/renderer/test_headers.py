@@ -21,7 +21,7 @@ def shown(text: str) -> str:
 
 
 @given(ANY)
-def test_subject_reads_back_on_lines_of_76(text: str):
+def test_subject_reads_back_on_lines_of_76(text: str) -> None:
     """Any text comes back whole; encoded words are at most 75 characters, lines 76 (RFC 2047 §2)."""
     written = b"Subject: " + unstructured(text, len("Subject: "))
     assert all(len(line) <= 76 for line in written.split(b"\r\n"))
@@ -29,7 +29,7 @@ def test_subject_reads_back_on_lines_of_76(text: str):
 
 
 @given(ANY)
-def test_encoded_words_never_split_a_character(text: str):
+def test_encoded_words_never_split_a_character(text: str) -> None:
     """Each word is whole UTF-8 by itself, which is how readers decode them (RFC 2047 §5)."""
     for word in ENCODED_WORD.findall(unstructured(text)):
         ((raw, charset),) = decode_header(word.decode())
@@ -38,7 +38,7 @@ def test_encoded_words_never_split_a_character(text: str):
 
 
 @given(ANY, st.sampled_from(["a@example.com", "a..b@docomo.ne.jp", "x" * 64 + "@" + "y" * 60 + ".example"]))
-def test_mailbox_of_any_name_is_one_address(name: str, address: str):
+def test_mailbox_of_any_name_is_one_address(name: str, address: str) -> None:
     """No name adds, hides or changes an address."""
     field = b"To: " + mailbox(name, address) + b"\r\n\r\n"
     (found,) = message_from_bytes(field, policy=policy.default)["To"].addresses
@@ -60,7 +60,7 @@ def test_mailbox_of_any_name_is_one_address(name: str, address: str):
         (" \t ", b""),
     ],
 )
-def test_phrase_is_bare_quoted_or_encoded(name: str, written: bytes):
+def test_phrase_is_bare_quoted_or_encoded(name: str, written: bytes) -> None:
     """Names stay readable where they can; what looks like an encoded word is encoded, so that it shows as typed."""
     assert phrase(name) == written
 
@@ -77,7 +77,7 @@ def test_phrase_is_bare_quoted_or_encoded(name: str, written: bytes):
         ("a+b=c@example.com", b"a+b=c@example.com"),
     ],
 )
-def test_addr_spec_is_quoted_where_it_is_no_dot_atom(address: str, written: bytes):
+def test_addr_spec_is_quoted_where_it_is_no_dot_atom(address: str, written: bytes) -> None:
     """Addresses of Japanese carriers are valid only in quotes (RFC 5322 §3.4.1)."""
     assert addr_spec(address) == written
 
@@ -85,7 +85,7 @@ def test_addr_spec_is_quoted_where_it_is_no_dot_atom(address: str, written: byte
 @pytest.mark.parametrize(
     "address", ["", "a", "@x", "a@", "a@b;", "a@b c", "a\r\n@b", "a@b\n", "a@<b>", 'a@"b"', "a@b(c)"]
 )
-def test_addr_spec_that_would_be_something_else_is_refused(address: str):
+def test_addr_spec_that_would_be_something_else_is_refused(address: str) -> None:
     """An address that could end its field, or be two, is never written."""
     with pytest.raises(PermanentFailure) as caught:
         addr_spec(address)

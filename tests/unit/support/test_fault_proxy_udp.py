@@ -21,7 +21,7 @@ class Echo(asyncio.DatagramProtocol):
         """Keep the transport."""
         self.transport = transport
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:  # type: ignore[override]
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer."""
         assert self.transport is not None
         self.transport.sendto(data + self.word, addr)
@@ -33,7 +33,7 @@ class Client(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.answers: asyncio.Queue[bytes | Exception] = asyncio.Queue()
 
-    def datagram_received(self, data: bytes, _addr: object) -> None:  # type: ignore[override]
+    def datagram_received(self, data: bytes, _addr: object) -> None:
         """Keep it."""
         self.answers.put_nowait(data)
 
