@@ -1,6 +1,10 @@
-"""The command ``hayabin`` with all its sub-commands, which are imported when asked for."""
+"""The command ``hayabin`` with all its sub-commands, which are imported when asked for.
+
+Promises: what a terminal's encoding has not is printed as an escape.
+"""
 
 import importlib
+import io
 import sys
 
 import click
@@ -12,6 +16,11 @@ _COMMANDS = {
     "audit": ("services.api.admin_audit", "audit"),
     "import": ("services.standalone.transfers.import_command", "import_command"),
     "export": ("services.standalone.transfers.export_command", "export_command"),
+    "contacts": ("services.standalone.people.contacts", "contacts"),
+    "lists": ("services.standalone.people.lists", "lists"),
+    "segments": ("services.standalone.people.segments", "segments"),
+    "suppressions": ("services.standalone.people.suppressions", "suppressions"),
+    "consents": ("services.standalone.people.consents", "consents"),
     "parked": ("services.api.parked", "parked"),
     "people": ("services.api.admin_people", "people"),
     "smtp": ("services.dispatcher.command_smtp", "smtp"),
@@ -43,6 +52,9 @@ def hayabin() -> None:
 
 def main() -> int:
     """Entry of the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     hayabin(prog_name="hayabin")
     return 0
 

@@ -56,7 +56,7 @@ async def listed(
     return place.page(await rows.page_of(db, PLATFORM_TENANT, which, place.after(cursor), limit + 1), limit)
 
 
-@router.patch("/{email}", operation_id="changePlatformSuppression")
+@router.patch("/{email:path}", operation_id="changePlatformSuppression")
 async def change(db: Db, who: PlatformAdmin, email: str, form: rows.SuppressionChange) -> dict[str, Any]:
     """Say when a suppression of the platform ends by itself; null: never."""
     key = rows.key_of(email, "path:email")
@@ -66,7 +66,7 @@ async def change(db: Db, who: PlatformAdmin, email: str, form: rows.SuppressionC
     return shown(row, who, frozenset())
 
 
-@router.delete("/{email}", status_code=204, operation_id="unsuppressForAll")
+@router.delete("/{email:path}", status_code=204, operation_id="unsuppressForAll")
 async def delete(db: Db, _who: PlatformAdmin, email: str) -> None:
     """Let tenants mail to an address (or `@` and a domain) again, as far as each of them does."""
     if await rows.remove(db, PLATFORM_TENANT, rows.key_of(email, "path:email"), ALL_LISTS) is None:

@@ -42,7 +42,10 @@ class SuppressionForm(Form):
 
 @router.post("", status_code=201, operation_id="suppress")
 async def suppress(db: Db, who: WriteSuppressions, form: SuppressionForm) -> dict[str, int]:
-    """Suppress addresses; from the commit on the gate lets nothing through to them."""
+    """Suppress addresses; from the commit on the gate lets nothing through to them.
+
+    One that is suppressed already stays so for as long as it was, or longer: `PATCH` and `DELETE` end it sooner.
+    """
     keys = rows.keys_of(form.emails, form.domains)
     if form.list_id:
         await require_list(db, who, form.list_id)
@@ -65,14 +68,17 @@ async def listed(
     limit: Limit = 100,
     cursor: rows.LongCursor = None,
 ) -> dict[str, Any]:
-    """Suppressed addresses and domains (`@example.jp`) in alphabetical order, with whatever you filter by."""
+    """Suppressed addresses and domains (`@example.jp`) in alphabetical order, with whatever you filter by.
+
+    Of who was erased, `erased` is true and `email` null.
+    """
     which = rows.Which(reason=reason, domain=domain, source=source, list_id=list_id, expires_before=expires_before)
     place = rows.Place(request, who)
     found = await rows.page_of(db, who.tenant_id, which, place.after(cursor), limit + 1)
     return place.page(found, limit)
 
 
-@router.get("/{email}", operation_id="getSuppression")
+@router.get("/{email:path}", operation_id="getSuppression")
 async def get(db: Db, who: ReadSuppressions, email: str) -> dict[str, Any]:
     """Whether an address (or `@` and a domain) is suppressed, for what and why.
 
@@ -85,7 +91,7 @@ async def get(db: Db, who: ReadSuppressions, email: str) -> dict[str, Any]:
     return shown({"email": key, "suppressions": [shown(row, who, frozenset()) for row in found]}, who, frozenset())
 
 
-@router.patch("/{email}", operation_id="changeSuppression")
+@router.patch("/{email:path}", operation_id="changeSuppression")
 async def change(
     db: Db, who: WriteSuppressions, email: str, form: rows.SuppressionChange, list_id: ListId = 0
 ) -> dict[str, Any]:
@@ -96,7 +102,7 @@ async def change(
     return shown(row, who, frozenset())
 
 
-@router.delete("/{email}", status_code=204, operation_id="unsuppress")
+@router.delete("/{email:path}", status_code=204, operation_id="unsuppress")
 async def delete(db: Db, who: WriteSuppressions, email: str, list_id: ListId = 0) -> None:
     """Let an address (or `@` and a domain) have mail again.
 

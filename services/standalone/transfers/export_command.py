@@ -1,17 +1,19 @@
 """``hayabin export WHAT``: ask for an export, wait for it, download it.
 
-Promises: the file appears under its name once it is whole. Exit code 0: it is there; 1: it failed.
+Promises: the file appears under its name once it is whole. Exit code 0: it is there; 1: it failed. Whoever stops
+waiting (Ctrl-C) stops the export.
 """
 
-import asyncio
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
+import httpx
 
-from services.standalone.transfers.door import asked, downloaded, followed, opened
-from services.standalone.transfers.settings import api_settings, exit_with_words
+from services.standalone.rest import asked
+from services.standalone.rest_command import over_rest
+from services.standalone.showing import plain
+from services.standalone.transfers.files import followed, saved
 
 _SUBJECTS = ("contacts", "list_members", "suppressions", "consents", "campaign_messages", "events")
 
@@ -29,14 +31,37 @@ _SUBJECTS = ("contacts", "list_members", "suppressions", "consents", "campaign_m
 @click.option("--format", "format_", type=click.Choice(["csv", "ndjson"]), default="csv")
 @click.option("--encoding", type=click.Choice(["utf-8-sig", "utf-8", "cp932"]), help="utf-8-sig for Excel, by default.")
 def export_command(what: str, output: Path | None, **options: Any) -> None:
-    """Export contacts and what belongs to them (HAYABIN_API_URL, HAYABIN_API_KEY)."""
-    settings = api_settings()
-    with exit_with_words():
-        done = asyncio.run(_export(settings.api_url, settings.api_key.get_secret_value(), what, output, options))
-    raise SystemExit(0 if done else 1)
+    """Export contacts and what belongs to them (HAYABIN_API_URL, HAYABIN_API_KEY).
+
+    Example: hayabin export list_members --list 1 --state subscribed -o members.csv
+    """
+    form = _form(what, options)
+
+    async def begin(client: httpx.AsyncClient) -> str:
+        return f"/v1/exports/{(await asked(client, 'POST', '/v1/exports', json=form))['id']}"
+
+    async def follow(client: httpx.AsyncClient) -> dict[str, Any]:
+        return await followed(client, path, _told)
+
+    async def fetch(client: httpx.AsyncClient) -> None:
+        await saved(client, f"{path}/download", output or Path(f"{what}-{job['id']}.{options['format_']}"))
+
+    async def cancel(client: httpx.AsyncClient) -> None:
+        await asked(client, "POST", f"{path}/cancel")
+
+    path = over_rest(begin)
+    try:
+        job = over_rest(follow)
+    except KeyboardInterrupt:
+        over_rest(cancel)
+        raise
+    if job["state"] != "completed":
+        raise click.ClickException(plain(job["error"] or f"The export is {job['state']}."))
+    over_rest(fetch)
+    _warn(job)
 
 
-async def _export(url: str, key: str, what: str, output: Path | None, options: dict[str, Any]) -> bool:
+def _form(what: str, options: dict[str, Any]) -> dict[str, Any]:
     names = ("list_id", "segment_id", "campaign_id", "state", "since", "until")
     form: dict[str, Any] = {
         "what": what,
@@ -44,38 +69,15 @@ async def _export(url: str, key: str, what: str, output: Path | None, options: d
         "columns": list(options["columns"]),
         "format": options["format_"],
     }
-    if options["encoding"]:
-        form["encoding"] = options["encoding"]
-    async with opened(url, key) as client:
-        job = await asked(client, "POST", "/v1/exports", json=form)
-        path = f"/v1/exports/{job['id']}"
-        job = await followed(client, path, _say)
-        click.echo(err=True)
-        if job["state"] != "completed":
-            click.secho(job["error"] or f"The export is {job['state']}.", fg="red", err=True)
-            return False
-        await _fetch(client, path, output or Path(f"{what}-{job['id']}.{options['format_']}"))
+    return form | ({"encoding": options["encoding"]} if options["encoding"] else {})
+
+
+def _warn(job: dict[str, Any]) -> None:
     if job["masked"]:
         click.secho("Personal data is masked: the key may not read it.", fg="yellow", err=True)
     if job["characters_replaced"]:
         click.secho(f"{job['characters_replaced']} characters are not in {job['encoding']}: ?", fg="yellow", err=True)
-    return True
 
 
-async def _fetch(client: Any, path: str, output: Path) -> None:
-    if str(output) == "-":
-        await downloaded(client, f"{path}/download", sys.stdout.buffer.write)
-        sys.stdout.buffer.flush()
-        return
-    partial = output.with_name(f"{output.name}.part")
-    try:
-        with partial.open("wb") as file:
-            size = await downloaded(client, f"{path}/download", file.write)
-        partial.rename(output)
-    finally:
-        partial.unlink(missing_ok=True)
-    click.echo(f"{output}: {size} bytes", err=True)
-
-
-def _say(job: dict[str, Any]) -> None:
-    click.echo(f"\r{job['state']}: {job['rows']} rows, {job['size_bytes']} bytes   ", nl=False, err=True)
+def _told(job: dict[str, Any]) -> str:
+    return f"{job['state']}: {job['rows']} rows, {job['size_bytes']} bytes"

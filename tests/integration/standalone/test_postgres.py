@@ -5,7 +5,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -41,10 +41,10 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
+def places(tmp_path: Path) -> Iterator[Places]:
     """A state folder that the server's user may reach (the parents of pytest's folder are closed)."""
     made = open_places(tmp_path / ".hayabin")
-    yield made  # type: ignore[misc]
+    yield made
     reach.remove_data(made.postgres)
 
 

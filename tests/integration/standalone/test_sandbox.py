@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import aiosmtplib
 import dns.asyncresolver
@@ -130,7 +131,7 @@ async def test_sandbox_returned_mail_gets_a_dsn_even_if_the_first_hand_in_is_def
     assert (await sandbox.send("returned+1@there.example")).code == 250
     await wait_for(sandbox.reports.mails, 1)
     sender, recipients, content = sandbox.reports.mails[0]
-    report = message_from_bytes(content)
+    report: Any = message_from_bytes(content)
     status = next(part for part in report.walk() if part.get_content_type() == "message/delivery-status")
     fields = status.get_payload()[1]
     assert (sender, recipients) == ("", [RETURN_PATH])
@@ -147,7 +148,7 @@ async def test_sandbox_complaint_sends_one_feedback_report_with_the_mail(sandbox
     await sandbox.send("complaint+1@there.example", "offer")
     await wait_for(sandbox.reports.mails, 1)
     _, recipients, content = sandbox.reports.mails[0]
-    report = message_from_bytes(content)
+    report: Any = message_from_bytes(content)
     kinds = [part.get_content_type() for part in report.walk()]
     assert recipients == ["fbl@return.test"]
     assert report.get_param("report-type") == "feedback-report"
@@ -161,7 +162,7 @@ async def test_sandbox_stored_mail_is_what_came_over_the_wire(sandbox: Sandbox) 
     """Dots are unstuffed and nothing else changes, and a restart finds the mail again."""
     await sandbox.send("accept+1@there.example", "点", ".leading dot\r\n..two\r\n")
     content = sandbox.mailbox.content(1) or b""
-    assert message_from_bytes(content).get_payload().replace("\r\n", "\n") == ".leading dot\n..two\n"
+    assert str(message_from_bytes(content).get_payload()).replace("\r\n", "\n") == ".leading dot\n..two\n"
     again = Mailbox(sandbox.folder / "mails", sandbox.folder / "journal.jsonl")
     assert again.content(1) == content
     assert again.store(b"x") == 2
