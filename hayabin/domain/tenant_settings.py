@@ -44,7 +44,7 @@ class TenantSettings:
     approval_above: int = -1
     """An audience larger than this needs an approval; -1: none does."""
     two_approvals_above: int = -1
-    """An audience larger than this needs the approvals of two people; -1: none does."""
+    """An audience larger than this needs the approvals of two people, by personal keys; -1: none does."""
     undo_s: int = 0
     """How long a launch waits before its first mail, to be taken back."""
     expected_count_percent: float = 10.0

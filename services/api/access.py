@@ -7,7 +7,7 @@ Fails: 403 naming the missing scope.
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -76,9 +76,10 @@ def _allowed(scope: Scope) -> _Check:
     return check
 
 
-def is_platform_check(call: object) -> bool:
-    """Whether a dependency is the one of ``PlatformAdmin``."""
-    return call is _CHECKS[Scope.PLATFORM_ADMIN]
+def scopes_of(calls: Iterable[object]) -> frozenset[Scope]:
+    """The scopes that an operation's dependencies ask for."""
+    asked = set(calls)
+    return frozenset(scope for scope, check in _CHECKS.items() if check in asked)
 
 
 async def _principal(request: Request) -> Principal:

@@ -1,5 +1,6 @@
 """``hayabin admin``: tenants, users, keys, pools, lanes, holds, secrets, migrations, in the database of the settings.
 
+Promises: what is made has its line in the audit log, of the tenant or of the platform.
 Fails: with exit code 1 and a sentence that says what to do.
 """
 
@@ -23,6 +24,7 @@ from services.api.admin_access import (
 from services.api.admin_database import database_url, on_database
 from services.api.admin_hold import hold, release, status
 from services.api.admin_lanes import lanes, resume, suspend
+from services.api.audit_trail import PLATFORM, note_admin
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
@@ -64,10 +66,15 @@ def create_tenant(slug: str, name: str) -> None:
         raise click.ClickException("a slug has a-z, 0-9 and -, at most 40 characters")
 
     async def work(connection: asyncpg.Connection) -> None:
-        if not await connection.fetchval(
-            "INSERT INTO tenants (slug, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING id", slug, name or slug
-        ):
-            raise click.ClickException(f"there is a tenant {slug} already")
+        async with connection.transaction():
+            tenant_id = await connection.fetchval(
+                "INSERT INTO tenants (slug, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING id",
+                slug,
+                name or slug,
+            )
+            if tenant_id is None:
+                raise click.ClickException(f"there is a tenant {slug} already")
+            await note_admin(connection, tenant_id, "createTenant", {})
         click.echo(f"Created tenant {slug}. Next: hayabin admin create-key {slug}")
 
     on_database(work)
@@ -81,12 +88,15 @@ def create_pool(name: str, description: str) -> None:
 
     async def work(connection: asyncpg.Connection) -> None:
         try:
-            await connection.execute(
-                "INSERT INTO ip_pools (name, description) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE "
-                "SET state = 'active' WHERE ip_pools.state = 'removed'",
-                name,
-                description,
-            )
+            async with connection.transaction():
+                made = await connection.fetchval(
+                    "INSERT INTO ip_pools (name, description) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE "
+                    "SET state = 'active' WHERE ip_pools.state = 'removed' RETURNING name",
+                    name,
+                    description,
+                )
+                if made is not None:
+                    await note_admin(connection, PLATFORM, "createIpPool", {"pool": made})
         except asyncpg.CheckViolationError as error:
             raise click.ClickException("a pool's name has a-z, 0-9 and -, at most 40 characters") from error
         click.echo(f"There is a pool {name}.")

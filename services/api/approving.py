@@ -1,10 +1,11 @@
 """What is approved of a campaign, by whom, and whether that is enough for a launch.
 
 Promises: an approval holds for one hash, of the campaign's content, its sender, its audience definition with the rules
-of every segment that it names, and the template version; whatever of these is edited, the hash is another one and no
-earlier approval holds. When it is launched is not in the hash, so a schedule or an undo window voids nothing; until
-when it may be sent (``send_by``) is, as it is edited with the campaign. Approvers are people (a key without a user
-counts by itself), and the one who edited the campaign last is never its only approver.
+of every segment that it names, the template version, and the list's name, which the mail shows; whatever of these is
+edited, the hash is another one and no earlier approval holds. When it is launched is not in the hash, so a schedule or
+an undo window voids nothing; until when it may be sent (``send_by``) is, as it is edited with the campaign. The one who
+edited the campaign last is never its only approver. One approval may be a person's or that of a key without a user;
+where two people are needed such a key is nobody, as whoever has two of them would be two.
 Fails: database errors come out.
 """
 
@@ -28,7 +29,10 @@ BOOKKEEPING: Final = frozenset({
 })  # fmt: skip
 """Columns of ``campaigns`` that say what became of it; every other one is approved, also those that a release adds."""
 
-_VERSION_SQL = "SELECT kind, subject, source, text_source FROM template_versions WHERE id = $1"
+_VERSION_SQL = """
+SELECT kind, subject, source, text_source,
+       (SELECT COALESCE(NULLIF(public_name, ''), name) FROM lists WHERE id = $2) AS list_name
+FROM template_versions WHERE id = $1"""
 _RULES_SQL = """
 WITH RECURSIVE named AS (
     SELECT id, rules FROM segments WHERE tenant_id = $1 AND id = ANY($2::bigint[])
@@ -39,7 +43,8 @@ WITH RECURSIVE named AS (
         AND s.id = CASE jsonb_typeof(inner_id) WHEN 'number' THEN inner_id::bigint END)
 SELECT id, rules FROM named ORDER BY id"""
 _STANDING_SQL = """
-SELECT approver FROM approvals WHERE campaign_id = $1 AND tenant_id = $2 AND hash = $3 AND withdrawn_at IS NULL"""
+SELECT approver, user_id FROM approvals
+WHERE campaign_id = $1 AND tenant_id = $2 AND hash = $3 AND withdrawn_at IS NULL"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +65,18 @@ class Standing:
         if self.only_editor:
             return "Who edited the campaign last has approved it; somebody else has to."
         people = "another person" if self.missing < self.needed else "a person" if self.needed == 1 else "two people"
-        return f"The audience of {self.audience} needs the approval of {people} for the campaign as it is now."
+        how = ", each by a personal key," if self.needed > 1 else ""
+        return f"The audience of {self.audience} needs the approval of {people}{how} for the campaign as it is now."
 
 
 def approver_of(key_id: int | None, user_id: int | None) -> str:
     """Who counts as one: a person, with however many keys, or a key of no person."""
     return f"user:{user_id}" if user_id is not None else f"key:{key_id}"
+
+
+def counts(needed: int, user_id: int | None) -> bool:
+    """Whether an approval counts: of two people each has to be known as one."""
+    return needed < 2 or user_id is not None
 
 
 async def row_of(connection: Connection, tenant_id: int, campaign_id: int) -> Any:
@@ -87,7 +98,7 @@ async def note_editor(connection: Connection, who: Principal, campaign_id: int) 
 async def hash_of(connection: Connection, campaign: Mapping[str, Any]) -> bytes:
     """The hash of what is approved, as it is now; ``campaign`` is a whole row."""
     content = {name: _plain(value) for name, value in campaign.items() if name not in BOOKKEEPING}
-    version = await connection.fetchrow(_VERSION_SQL, campaign["template_version_id"])
+    version = await connection.fetchrow(_VERSION_SQL, campaign["template_version_id"], campaign["list_id"])
     segments = AudienceDefinition.of(campaign["audience_definition"], campaign["list_id"]).segment_ids
     rules = await connection.fetch(_RULES_SQL, campaign["tenant_id"], list(segments)) if segments else []
     whole = [FORMAT, content, dict(version or {}), [[row["id"], row["rules"]] for row in rules]]
@@ -132,7 +143,8 @@ async def standing_of(
     current = await hash_of(connection, campaign)
     needed = needed_for(settings, audience) if audience is not None else 0
     rows = await connection.fetch(_STANDING_SQL, campaign["id"], campaign["tenant_id"], current)
+    approvers = [row["approver"] for row in rows if counts(needed, row["user_id"])]
     edited = campaign["edited_by_key"] is not None
     editor = approver_of(campaign["edited_by_key"], campaign["edited_by_user"]) if edited else None
-    missing, only_editor = missing_of(needed, [row["approver"] for row in rows], editor)
+    missing, only_editor = missing_of(needed, approvers, editor)
     return Standing(hash=current, audience=audience, needed=needed, missing=missing, only_editor=only_editor)

@@ -1,13 +1,14 @@
 """The audit log as a file: CSV for spreadsheet programs, NDJSON for programs.
 
-Promises: lines come in the order of the chain, those that are not linked yet at the end; they are read page by page,
-each in a transaction of its own as the tenant, so no connection is held while the receiver is slow; no cell is taken
-for a formula. Fails: an error in the middle breaks the connection off, so that a part is never taken for the whole.
+Promises: lines come in the order of the chain, those that are not linked yet at the end, each once, whatever is linked
+meanwhile; they are read page by page, each in a transaction of its own as the tenant, so no connection is held while
+the receiver is slow; no cell is taken for a formula.
+Fails: an error in the middle breaks the connection off, so that a part is never taken for the whole.
 """
 
 import csv
 import io
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, assert_never
 
 import orjson
@@ -15,7 +16,7 @@ import orjson
 from hayabin.database import tenancy
 from hayabin.database.engine import Connection, Database
 from hayabin.database.lending import borrowed
-from services.api.audit_lines import Filter, chain_page, tail_page
+from services.api.audit_lines import Filter, Place, page_after
 from services.api.file_kind import FileKind
 from services.api.spreadsheet import formula_safe
 
@@ -60,31 +61,23 @@ def _cell(value: Any) -> str:
 
 async def pages(connection: Connection, tenant_id: int, which: Filter) -> AsyncIterator[list[Any]]:
     """All lines, in pages, on one connection."""
-    place = 0
-    while rows := await chain_page(connection, tenant_id, place, which):
-        yield rows
-        place = rows[-1]["seq"]
-    place = 0
-    while rows := await tail_page(connection, tenant_id, place, which):
-        yield rows
-        place = rows[-1]["entry_id"]
+    place = Place()
+    while not place.ended:
+        yield await page_after(connection, tenant_id, place, which)
 
 
 async def streamed(database: Database, tenant_id: int, kind: FileKind, which: Filter) -> AsyncIterator[str]:
     """The file; see the module."""
+    place = Place()
 
-    async def ask(page: Callable[..., Any], place: int) -> list[Any]:
+    async def ask() -> list[Any]:
         async with (
             borrowed(database.pool, wait_s=_WAIT_S, within_s=_PAGE_S) as loan,
             loan.connection.transaction(readonly=True),
         ):
             await tenancy.enter(loan.connection, tenant_id)
-            rows: list[Any] = await page(loan.connection, tenant_id, place, which)
-            return rows
+            return await page_after(loan.connection, tenant_id, place, which)
 
     yield head(kind)
-    for page, name in ((chain_page, "seq"), (tail_page, "entry_id")):
-        place = 0
-        while rows := await ask(page, place):
-            yield lines_of(kind, rows)
-            place = rows[-1][name]
+    while not place.ended:
+        yield lines_of(kind, await ask())

@@ -6,7 +6,7 @@ Fails: database errors come out. What does not hold is no failure: ``Verdict.bro
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -31,13 +31,21 @@ ORDER BY entry_id DESC LIMIT $3"""  # noqa: S608 - constants of ours
 
 _CHAIN_SQL = f"""
 SELECT {_LINE}, seq, prev_hash, hash FROM audit_log
-WHERE tenant_id = $1 AND seq > $2 AND ($4::timestamptz IS NULL OR at >= $4) AND ($5::timestamptz IS NULL OR at < $5)
-ORDER BY seq LIMIT $3"""  # noqa: S608 - constants of ours
+WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"""  # noqa: S608 - constants of ours
 
-_TAIL_SQL = f"""
-SELECT {_LINE}, NULL AS seq, NULL AS prev_hash, NULL AS hash FROM audit_pending
-WHERE tenant_id = $1 AND entry_id > $2 AND ($4::timestamptz IS NULL OR at >= $4)
-AND ($5::timestamptz IS NULL OR at < $5) ORDER BY entry_id LIMIT $3"""  # noqa: S608 - constants of ours
+# One statement, so one moment: a line that is linked meanwhile is in one of the parts.
+_WHOLE_SQL = f"""
+SELECT * FROM (
+    (SELECT {_LINE}, seq, prev_hash, hash FROM audit_log
+     WHERE tenant_id = $1 AND seq > $2 AND entry_id <> ALL($6::bigint[])
+       AND ($4::timestamptz IS NULL OR at >= $4) AND ($5::timestamptz IS NULL OR at < $5)
+     ORDER BY seq LIMIT $3)
+    UNION ALL
+    (SELECT {_LINE}, NULL AS seq, NULL AS prev_hash, NULL AS hash FROM audit_pending
+     WHERE tenant_id = $1 AND entry_id <> ALL($6::bigint[])
+       AND ($4::timestamptz IS NULL OR at >= $4) AND ($5::timestamptz IS NULL OR at < $5)
+     ORDER BY entry_id LIMIT $3)) both_parts
+ORDER BY seq, entry_id LIMIT $3"""  # noqa: S608 - constants of ours
 
 _ENDS_SQL = """
 SELECT COALESCE((SELECT max(seq) FROM audit_log WHERE tenant_id = $1), 0) AS last_seq,
@@ -94,14 +102,24 @@ async def found(connection: Connection, tenant_id: int, which: Filter, before_id
     )  # fmt: skip
 
 
-async def chain_page(connection: Connection, tenant_id: int, after_seq: int, which: Filter = Filter()) -> list[Any]:
-    """Linked lines in the order of the chain."""
-    return list(await connection.fetch(_CHAIN_SQL, tenant_id, after_seq, PAGE_ROWS, which.since, which.until))
+@dataclass(slots=True)
+class Place:
+    """How far the whole log was read."""
+
+    seq: int = 0
+    unlinked: list[int] = field(default_factory=list)
+    """Lines that were read before they were linked: they may be in the chain by now, and are not read again."""
+    ended: bool = False
+    """Nothing came after the last page, at its moment."""
 
 
-async def tail_page(connection: Connection, tenant_id: int, after_id: int, which: Filter = Filter()) -> list[Any]:
-    """Lines that are not linked yet, in the order of their ids."""
-    return list(await connection.fetch(_TAIL_SQL, tenant_id, after_id, PAGE_ROWS, which.since, which.until))
+async def page_after(connection: Connection, tenant_id: int, place: Place, which: Filter) -> list[Any]:
+    """The next lines in the order of the chain, then those that are not linked yet; ``place`` goes on."""
+    rows = await connection.fetch(_WHOLE_SQL, tenant_id, place.seq, PAGE_ROWS, which.since, which.until, place.unlinked)
+    place.seq = max((row["seq"] for row in rows if row["seq"] is not None), default=place.seq)
+    place.unlinked += [row["entry_id"] for row in rows if row["seq"] is None]
+    place.ended = len(rows) < PAGE_ROWS
+    return list(rows)
 
 
 def line_of(row: Any) -> Line:
@@ -147,7 +165,7 @@ def _against(anchor: Anchor | None, link: Link) -> Broken | None:
 async def _links(connection: Connection, tenant_id: int, through_seq: int) -> AsyncIterator[Link]:
     seq = 0
     while seq < through_seq:
-        rows = await chain_page(connection, tenant_id, seq)
+        rows = await connection.fetch(_CHAIN_SQL, tenant_id, seq, PAGE_ROWS)
         for row in rows:
             if row["seq"] > through_seq:
                 return

@@ -58,17 +58,28 @@ def tell(request: Request, **detail: Any) -> None:
     request.state.audit_detail = {**told, **detail}
 
 
-async def note(request: Request, connection: Connection, operation_id: str, response: Response) -> None:
-    """Write the line of an operation that was done, before its transaction ends."""
+async def note(
+    request: Request,
+    connection: Connection,
+    operation_id: str,
+    response: Response,
+    beside: tuple[str, float] | None = None,
+) -> Any:
+    """Write the line of an operation that was done, before its transaction ends.
+
+    ``beside``: a statement that is done with it in one, and a value for it; it finds the tenant as $1, the value as
+    $11. Returns what that gives.
+    """
     if request.method in _READING and not writes(operation_id):
-        return
+        return None
     who: Principal = request.state.principal
     answered = _members(response)
     object_type, object_id = await _object(request, connection, who.tenant_id, answered)
     detail = {**_fields(await _sent(request)), **(_told(request) or _outcome(answered, object_id))}
     context = trace.get_current_span().get_span_context()
-    await connection.execute(
-        _WRITE_SQL,
+    statement, more = (f"WITH line AS ({_WRITE_SQL}) {beside[0]}", beside[1:]) if beside else (_WRITE_SQL, ())
+    return await connection.fetchval(
+        statement,
         who.tenant_id,
         Actor.KEY,
         who.key_id,
@@ -79,6 +90,7 @@ async def note(request: Request, connection: Connection, operation_id: str, resp
         format(context.trace_id, "032x") if context.is_valid else "",
         request.state.peer,
         _text(detail),
+        *more,
     )
 
 

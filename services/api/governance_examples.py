@@ -9,7 +9,7 @@ _SETTINGS = {
     "approval_above": 10_000, "two_approvals_above": 500_000, "undo_s": 0, "expected_count_percent": 10.0,
     "legal_checks": "warn", "sender_name": "サンプル商事株式会社", "postal_address": "東京都千代田区丸の内1-1-1",
     "contact": "https://shop.example.jp/contact", "quota_per_month": 0, "quota_per_day": 0, "quota_per_s": 0,
-    "consent_retention_days": 0,
+    "time_zone": "Asia/Tokyo", "consent_retention_days": 0,
     "changed": ["approval_above", "contact", "postal_address", "sender_name", "two_approvals_above"],
 }  # fmt: skip
 _LINE = {

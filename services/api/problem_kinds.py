@@ -41,6 +41,8 @@ KINDS: dict[str, str] = {
     "approval-needed": "The audience is so large that others have to approve the campaign: `detail` says what "
     "is missing. "
     "Let them look at it and POST /v1/campaigns/{id}/approve.",
+    "personal-key-needed": "The audience is so large that two people have to approve, and a key of no user is no "
+    "person. Approve with a personal key: POST /v1/api-keys with `user_id`.",
     "content-changed": "The campaign is not what you looked at. Read its approvals again, look at it, approve the new "
     "hash.",
     "unexpected-audience": "The audience is not as large as `expected_count` says. Nothing was done. Look at its "

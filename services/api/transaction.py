@@ -29,12 +29,13 @@ from hayabin.database.tenancy import enter
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import HTTP_REQUESTS, HTTP_SECONDS
 from services.api import audit_trail
-from services.api.access import Principal, is_platform_check
+from services.api.access import Principal, Scope, require_scope, scopes_of
 from services.api.admission import ADMITTED, Admission
 from services.api.authentication import Caller, authenticate, note_use, require_form
 from services.api.idempotency import once
 from services.api.peer import peer_of
 from services.api.problems import OutcomeUnknown, Problem, answer, translate
+from services.api.sending_rate import COUNT_SQL
 from services.api.upload import UPLOAD_S, is_upload
 
 BODY_S: Final = 30.0
@@ -53,6 +54,7 @@ LONG_S: Final[Mapping[str, float]] = {
     "previewSegment": 30.0,
     "listApprovals": 90.0,
     "approveCampaign": 90.0,
+    "withdrawApproval": 90.0,
     "scheduleCampaign": 90.0,
     "verifyAudit": 90.0,
     "createAttribute": 90.0,  # the values of all contacts are read
@@ -97,7 +99,7 @@ class TransactionRoute(APIRoute):
             self.operation_id or "",
             super().get_route_handler(),
             _PREPARATIONS.get(self.endpoint),
-            of_platform=any(is_platform_check(dependency.call) for dependency in self.dependant.dependencies),
+            needs=scopes_of(dependency.call for dependency in self.dependant.dependencies),
             only_reads=not (self.methods or set()) - _READING and not audit_trail.writes(self.operation_id or ""),
         )
         path = self.path
@@ -126,9 +128,13 @@ class _Operation:
     id: str
     inner: Handler
     preparation: Preparation | None
-    of_platform: bool
-    """It needs ``platform:admin``, and may touch what belongs to all tenants."""
+    needs: frozenset[Scope]
     only_reads: bool
+
+    @property
+    def of_platform(self) -> bool:
+        """Whether it needs ``platform:admin``, and may touch what belongs to all tenants."""
+        return Scope.PLATFORM_ADMIN in self.needs
 
     @property
     def sends(self) -> bool:
@@ -146,7 +152,12 @@ class _Operation:
             admission: Admission = request.app.state.admission
             await admission.require(request.state.connection, self.id, request.state.principal.tenant_id)
         response = await self.inner(request)
-        await audit_trail.note(request, request.state.connection, self.id, response)
+        per_s: int = getattr(request.state, "sends_per_s", 0)
+        ahead_s = await audit_trail.note(
+            request, request.state.connection, self.id, response, (COUNT_SQL, per_s) if per_s else None
+        )
+        if per_s:  # last, as whoever is counted keeps the tenant's others waiting until its transaction ends
+            request.app.state.sending_rate.counted(request.state.principal.tenant_id, per_s, ahead_s)
         return response
 
 
@@ -172,7 +183,7 @@ async def _run(request: Request, operation: _Operation) -> Response:
         except TimeoutError as error:
             raise Problem(408, "request-timeout", "The body did not come. Send the request again.") from error
     if operation.preparation is not None:
-        await _prepare(request, operation.preparation, authorization)
+        await _prepare(request, operation, operation.preparation, authorization)
     database: Database = request.app.state.database
     async with borrowed(database.pool, wait_s=CONNECTION_S, within_s=operation.within_s) as loan:
         connection = request.state.connection = loan.connection
@@ -183,7 +194,7 @@ async def _run(request: Request, operation: _Operation) -> Response:
                     caller = await authenticate(
                         connection, authorization, request.state.peer, enters=not operation.of_platform
                     )
-                    _admit(request, caller)
+                    _admit(request, caller, operation)
                 elif not operation.of_platform:
                     await enter(connection, request.state.principal.tenant_id)
                 return await _in_transaction(request, operation)
@@ -192,19 +203,24 @@ async def _run(request: Request, operation: _Operation) -> Response:
                 await note_use(connection, caller, request.state.peer)
 
 
-async def _prepare(request: Request, preparation: Preparation, authorization: str | None) -> None:
+async def _prepare(
+    request: Request, operation: _Operation, preparation: Preparation, authorization: str | None
+) -> None:
     """Authenticate, and run what comes before the transaction with no connection held."""
     database: Database = request.app.state.database
     async with borrowed(database.pool, wait_s=CONNECTION_S, within_s=ORDINARY_S) as loan:
         caller = await authenticate(loan.connection, authorization, request.state.peer, enters=False)
         await note_use(loan.connection, caller, request.state.peer)
-    _admit(request, caller)
+    _admit(request, caller, operation)
     request.state.prepared = await preparation(request, caller.principal)
 
 
-def _admit(request: Request, caller: Caller) -> None:
+def _admit(request: Request, caller: Caller, operation: _Operation) -> None:
+    """Let a caller go on who may do it; before anything is done, so that no replay is given to who may not."""
     request.state.principal = caller.principal
     request.app.state.rate_limit.take(caller.principal.key_id)
+    for scope in operation.needs:
+        require_scope(caller.principal, scope)
 
 
 async def _in_transaction(request: Request, operation: _Operation) -> Response:

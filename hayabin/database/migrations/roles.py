@@ -53,8 +53,11 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format(
             'The database user %1$I may not make the roles that keep tenants apart. Let an administrator run: '
             'CREATE ROLE {TENANT_ROLE} NOLOGIN; CREATE ROLE {SERVICES_ROLE} NOLOGIN; (those that are not there yet) '
-            'GRANT {TENANT_ROLE} TO %1$I; GRANT {SERVICES_ROLE} TO %1$I; ALTER ROLE %1$I INHERIT; '
-            'or: ALTER ROLE %1$I CREATEROLE INHERIT; then migrate again.', current_user);
+            'GRANT {TENANT_ROLE} TO %1$I; GRANT {SERVICES_ROLE} TO %1$I; ALTER ROLE %1$I INHERIT; %2$sthen migrate '
+            'again.', current_user,
+            -- from 16 on CREATEROLE does not reach roles that somebody else has made
+            CASE WHEN newer AND EXISTS (SELECT 1 FROM pg_roles WHERE rolname IN ('{TENANT_ROLE}', '{SERVICES_ROLE}'))
+                 THEN '' ELSE format('or: ALTER ROLE %I CREATEROLE INHERIT; ', current_user) END);
     END IF;
 END
 $block$"""  # noqa: S608 - constants of ours

@@ -99,3 +99,12 @@ quota_uses = Table(  # what each launch takes of the tenant's quotas
     Index("ix_quota_uses_tenant_id_day", "tenant_id", "day"),
     Index("ix_quota_uses_unsettled", "campaign_id", postgresql_where=text("NOT settled")),
 )
+
+sending_rates = Table(  # how far each tenant's rate of requests that send is used up; see services.api.sending_rate
+    "sending_rates",
+    metadata,
+    Column(
+        "tenant_id", BigInteger, ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    Column("used_until", DateTime(timezone=True), nullable=False),
+)

@@ -11,8 +11,9 @@ from hayabin.domain.roles import RIGHTS, Role
 from hayabin.domain.scope import Scope
 from services.api import key_rows
 from services.api.access import Db, NewKey, Principal, TenantAdmin, new_key
+from services.api.audit_trail import tell
 from services.api.forms import Form, Id, Line, Moment, Name, Reference
-from services.api.paging import Cursor, Limit, after, page
+from services.api.paging import Cursor, Limit, page_of
 from services.api.peer import networks_of
 from services.api.problems import Problem, not_found
 from services.api.transaction import TransactionRoute
@@ -48,8 +49,8 @@ class RotateForm(Form):
 async def create(request: Request, db: Db, who: TenantAdmin, form: KeyForm) -> dict[str, Any]:
     """Make a key. `key` is shown here, once; it is kept nowhere.
 
-    It may do no more than the key that makes it. A person's key may do no more than their role, and what the role loses
-    later the key loses at that moment.
+    It has no right that the key which makes it lacks; networks and expiry are its own. A person's key may do no more
+    than their role, and what the role loses later the key loses at that moment.
     """
     scopes = await _granted(db, who, form)
     if form.expires_at is not None and await db.fetchval("SELECT $1::timestamptz <= now()", form.expires_at):
@@ -62,6 +63,7 @@ async def create(request: Request, db: Db, who: TenantAdmin, form: KeyForm) -> d
         expires_at=form.expires_at,
     )
     key = new_key()
+    tell(request, scopes=scopes, user_id=form.user_id)
     return _once(request, key, await key_rows.create(db, who.tenant_id, key, spec))
 
 
@@ -120,13 +122,8 @@ def _networks(texts: list[str]) -> list[str]:
 @router.get("", operation_id="listApiKeys")
 async def listed(db: Db, who: TenantAdmin, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
     """Keys in order of id, revoked ones too; without their secrets. `last_used_at` is exact to the minute."""
-    rows = await db.fetch(
-        f"SELECT {key_rows.COLUMNS} FROM api_keys WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-        who.tenant_id,
-        after(cursor),
-        limit + 1,
-    )
-    return page(rows, limit)
+    select = f"SELECT {key_rows.COLUMNS} FROM api_keys WHERE tenant_id = $1"
+    return await page_of(db, who.tenant_id, select, limit, cursor)
 
 
 @router.get("/{key_id}", operation_id="getApiKey")

@@ -44,7 +44,7 @@ async def approve(db: Db, who: ApproveCampaigns, campaign_id: Id, form: Approval
     """Approve the campaign as it is; whatever is edited afterwards voids the approval.
 
     The hash covers content, sender, audience definition and the rules of its segments. Who edited the campaign last may
-    approve it too, but never alone.
+    approve it too, but never alone. Where two people are needed, both approve with personal keys.
     """
     subject = await _before_launch(db, who, campaign_id)
     current = await approving.hash_of(db, subject.campaign)
@@ -55,9 +55,17 @@ async def approve(db: Db, who: ApproveCampaigns, campaign_id: Id, form: Approval
             "The campaign was edited since you looked at it. Look at it again, then approve the new hash.",
             members={"hash": current.hex()},
         )
+    audience = await _audience(db, subject)
+    if not approving.counts(approving.needed_for(subject.settings, audience or 0), who.user_id):
+        raise Problem(
+            403,
+            "personal-key-needed",
+            f"The audience of {audience} needs the approval of two people, and this API key belongs to no user. "
+            "Approve with a personal key: POST /v1/api-keys with `user_id`.",
+        )
     approver = approving.approver_of(who.key_id, who.user_id)
     await db.execute(_APPROVE_SQL, who.tenant_id, campaign_id, current, approver, who.key_id, who.user_id)
-    return await _shown(db, subject)
+    return await _shown(db, subject, audience)
 
 
 @router.delete("/approve", operation_id="withdrawApproval")
@@ -67,13 +75,14 @@ async def withdraw(db: Db, who: ApproveCampaigns, campaign_id: Id) -> dict[str, 
     approver = approving.approver_of(who.key_id, who.user_id)
     if not await db.fetch(_WITHDRAW_SQL, who.tenant_id, campaign_id, approver):
         raise not_found("approval of yours")
-    return await _shown(db, subject)
+    return await _shown(db, subject, await _audience(db, subject))
 
 
 @router.get("/approvals", operation_id="listApprovals")
 async def listed(db: Db, who: ReadCampaigns, campaign_id: Id) -> dict[str, Any]:
     """What stands to be approved (`hash`), how many people have to, and every approval: valid, or void and why."""
-    return await _shown(db, await subject_of(db, who.tenant_id, campaign_id))
+    subject = await subject_of(db, who.tenant_id, campaign_id)
+    return await _shown(db, subject, await _audience(db, subject))
 
 
 async def _before_launch(db: Db, who: Principal, campaign_id: int) -> Subject:
@@ -89,10 +98,14 @@ async def _before_launch(db: Db, who: Principal, campaign_id: int) -> Subject:
     return subject
 
 
-async def _shown(db: Db, subject: Subject) -> dict[str, Any]:
-    campaign = subject.campaign
+async def _audience(db: Db, subject: Subject) -> int | None:
+    """How large it is, where approvals depend on it."""
     asks = approving.asks_for_audience(subject.settings)
-    audience = (await size_in_request(db, campaign)).audience if asks else None
+    return (await size_in_request(db, subject.campaign)).audience if asks else None
+
+
+async def _shown(db: Db, subject: Subject, audience: int | None) -> dict[str, Any]:
+    campaign = subject.campaign
     standing = await approving.standing_of(db, campaign, subject.settings, audience)
     rows = await db.fetch(_LIST_SQL, campaign["tenant_id"], campaign["id"], _MAX_SHOWN)
     return {
@@ -103,14 +116,15 @@ async def _shown(db: Db, subject: Subject) -> dict[str, Any]:
         "missing": standing.missing,
         "says": standing.says if standing.missing else "",
         "edited_by": {"key_id": campaign["edited_by_key"], "user_id": campaign["edited_by_user"]},
-        "approvals": [_approval(row, standing.hash) for row in rows],
+        "approvals": [_approval(row, standing) for row in rows],
     }
 
 
-def _approval(row: Any, current: bytes) -> dict[str, Any]:
+def _approval(row: Any, standing: approving.Standing) -> dict[str, Any]:
     void = (
         "withdrawn" if row["withdrawn_at"] is not None
-        else "edited" if row["hash"] != current
+        else "edited" if row["hash"] != standing.hash
+        else "no_person" if not approving.counts(standing.needed, row["user_id"])
         else None
     )  # fmt: skip
     return {

@@ -15,7 +15,7 @@ from hayabin.database import launch as launching
 from hayabin.domain.campaign import LAUNCHABLE, CampaignState, IllegalTransition
 from hayabin.domain.tenant_settings import TenantSettings
 from hayabin.telemetry.tracing import current_traceparent
-from services.api import quotas
+from services.api import quotas, sending_rate
 from services.api.access import Db, Principal, SendCampaigns
 from services.api.audit_trail import tell
 from services.api.forms import Form, Id, Moment
@@ -134,7 +134,7 @@ async def launch(
     campaign, settings = subject.campaign, subject.settings
     if campaign["state"] not in LAUNCHABLE:  # a completed one may be sending again, but never be launched again
         raise IllegalTransition(CampaignState(campaign["state"]), CampaignState.SENDING)
-    request.app.state.sending_rate.take(who.tenant_id, settings.quota_per_s)
+    sending_rate.begin(request, settings.quota_per_s)
     undo_s = _undo_s(settings, form.undo_s)
     await _require_future(db, campaign["send_by"], "campaign:send_by")
     await rows.require_verified(db, campaign["domain_id"], override=form.allow_unverified_domain)

@@ -10,7 +10,7 @@ from hayabin.database.audience import Person
 from hayabin.domain.campaign import CampaignState
 from hayabin.domain.tenant_settings import TenantSettings
 from hayabin.telemetry.tracing import current_traceparent
-from services.api import quotas
+from services.api import quotas, sending_rate
 from services.api.access import Db, Principal, SendCampaigns
 from services.api.forms import Attributes, Form, Id, Line, address_of
 from services.api.launch_checks import settings_of, subject_of
@@ -44,7 +44,7 @@ async def resume(db: Db, who: SendCampaigns, request: Request, campaign_id: Id) 
     campaign = subject.campaign
     if campaign["state"] != CampaignState.PAUSED:
         raise Problem(409, "wrong-state", f"The campaign is {campaign['state']}: only a paused one can be resumed.")
-    request.app.state.sending_rate.take(who.tenant_id, subject.settings.quota_per_s)
+    sending_rate.begin(request, subject.settings.quota_per_s)
     await launching.change_state(db, campaign_id, who.tenant_id, CampaignState.SENDING)
     return await rows.require_campaign(db, who, campaign_id)
 
@@ -75,7 +75,7 @@ async def test(db: Db, who: SendCampaigns, request: Request, campaign_id: Id, fo
     """Send the campaign's mail to up to ten addresses: a campaign of kind `test`, on the transactional belt."""
     campaign = await rows.require_campaign(db, who, campaign_id)
     settings = await settings_of(db, who.tenant_id)
-    request.app.state.sending_rate.take(who.tenant_id, settings.quota_per_s)
+    sending_rate.begin(request, settings.quota_per_s)
     await rows.require_active_pool(db, campaign["pool"])
     name = form.variables.get("name", "")
     people = {}

@@ -17,7 +17,8 @@ router = APIRouter(prefix="/v1/quotas", tags=["quotas"], route_class=Transaction
 async def get(db: Db, who: ReadCampaigns) -> dict[str, Any]:
     """Mails of this day and this month (UTC), and requests that send a second; `null` is any number.
 
-    A launch takes what it is counted to send; when its audience is in the ledger, what it will really send.
+    The requests are those of all keys of the tenant, whichever API process answers them. A launch takes what it is
+    counted to send; when its audience is in the ledger, what it will really send.
     """
     settings = await settings_of(db, who.tenant_id)
     day, month = await quotas.quotas_of(db, who.tenant_id, settings)

@@ -56,7 +56,7 @@ class SettingsForm(Form):
         Audience | None, Field(description="A larger audience needs an approval; -1: none does")
     ] = None
     two_approvals_above: Annotated[
-        Audience | None, Field(description="A larger audience needs the approvals of two people; -1: none does")
+        Audience | None, Field(description="A larger audience needs two people to approve, by personal keys; -1: never")
     ] = None
     undo_s: Annotated[
         Annotated[int, Field(ge=0, le=3600)] | None,
@@ -76,7 +76,7 @@ class SettingsForm(Form):
     quota_per_day: Annotated[Count | None, Field(description="Mails a calendar day (UTC); 0: any number")] = None
     quota_per_s: Annotated[
         Annotated[int, Field(ge=0, le=10_000)] | None,
-        Field(description="Requests a second that send: launch, test, resume; 0: any number"),
+        Field(description="Requests a second that send (launch, test, resume), of all keys; 0: any number"),
     ] = None
     time_zone: Annotated[
         Annotated[str, Field(max_length=100), AfterValidator(_known_zone)] | None,

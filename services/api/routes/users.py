@@ -2,15 +2,16 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from hayabin.database.engine import Connection
 from hayabin.domain.roles import RIGHTS, Role, UserState
 from services.api import user_rows
 from services.api.access import Db, TenantAdmin
+from services.api.audit_trail import tell
 from services.api.forms import Form, Id, Line, address_of
-from services.api.paging import Cursor, Limit, after, page
+from services.api.paging import Cursor, Limit, page_of
 from services.api.problems import Problem, not_found
 from services.api.transaction import TransactionRoute
 
@@ -45,13 +46,14 @@ def last_admin() -> Problem:
 
 
 @router.post("", status_code=201, operation_id="createUser")
-async def create(db: Db, who: TenantAdmin, form: UserForm) -> dict[str, Any]:
+async def create(request: Request, db: Db, who: TenantAdmin, form: UserForm) -> dict[str, Any]:
     """Add a person. There is no password: give them a personal key with `POST /v1/api-keys`.
 
     Roles: `viewer` (sees, personal data masked), `editor` (also writes contacts, templates, campaigns; sees whom),
     `approver` (viewer who approves), `sender` (viewer who launches, pauses, stops), `admin` (everything of the tenant).
     """
     email = address_of(form.email, "#/email")
+    tell(request, role=form.role)
     try:
         return _shown(await user_rows.create(db, who.tenant_id, email, form.name, form.role))
     except user_rows.UserTaken as error:
@@ -61,13 +63,9 @@ async def create(db: Db, who: TenantAdmin, form: UserForm) -> dict[str, Any]:
 @router.get("", operation_id="listUsers")
 async def listed(db: Db, who: TenantAdmin, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
     """Users in order of id; `scopes` are what their role may do, `last_seen_at` is exact to the minute."""
-    rows = await db.fetch(
-        f"SELECT {user_rows.COLUMNS} FROM users WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-        who.tenant_id,
-        after(cursor),
-        limit + 1,
+    answer = await page_of(
+        db, who.tenant_id, f"SELECT {user_rows.COLUMNS} FROM users WHERE tenant_id = $1", limit, cursor
     )
-    answer = page(rows, limit)
     return {**answer, "items": [_shown(item) for item in answer["items"]]}
 
 
@@ -92,7 +90,7 @@ async def require_user(db: Connection, tenant_id: int, user_id: int) -> dict[str
 
 
 @router.patch("/{user_id}", operation_id="changeUser")
-async def change(db: Db, who: TenantAdmin, user_id: Id, form: UserChange) -> dict[str, Any]:
+async def change(request: Request, db: Db, who: TenantAdmin, user_id: Id, form: UserChange) -> dict[str, Any]:
     """Change name, role or state; it holds from the next request of any of their keys on.
 
     The last active admin can be neither demoted nor disabled.
@@ -104,6 +102,7 @@ async def change(db: Db, who: TenantAdmin, user_id: Id, form: UserChange) -> dic
         raise last_admin() from error
     if row is None:
         raise not_found("user")
+    tell(request, **form.model_dump(include={"role", "state"}, exclude_none=True))
     return _shown(row)
 
 

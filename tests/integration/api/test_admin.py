@@ -36,6 +36,11 @@ async def _status(database_url: str, key: str, method: str = "GET") -> int:
         return answer.status_code
 
 
+async def _done_by_operators(database_url: str) -> list[str]:
+    async with Database(database_url, name="test", size=2) as database:
+        return list(await database.pool.fetchval("SELECT array_agg(action ORDER BY entry_id) FROM audit_pending"))
+
+
 def test_admin_makes_a_tenant_with_keys_that_work_until_revoked(database_url: str) -> None:
     """The key is shown once and works; a scope limits it; revoking ends it; the list never shows the secret."""
     assert invoke(database_url, "create-tenant", "acme", "--name", "Acme")[0] == 0
@@ -69,7 +74,7 @@ def test_admin_keeps_no_secret_of_a_key(database_url: str) -> None:
     async def stored() -> asyncpg.Record:
         connection = await asyncpg.connect(database_url)
         try:
-            return await connection.fetchrow("SELECT * FROM api_keys")
+            return (await connection.fetch("SELECT * FROM api_keys"))[0]
         finally:
             await connection.close()
 
@@ -91,6 +96,7 @@ def test_admin_says_what_to_do_when_it_cannot(postgres_url: str) -> None:
         assert invoke(url, "create-pool", "main")[0] == 0
         assert invoke(url, "create-pool", "main")[0] == 0
         assert invoke(url, "create-pool", "Main Pool")[0] == 1
+        assert asyncio.run(_done_by_operators(url)) == ["createTenant", "createIpPool"]
     status, said = invoke("postgresql://postgres@127.0.0.1:1/x", "create-tenant", "acme")
     assert (status, "HAYABIN_DATABASE_URL" in said) == (1, True)
     status, said = invoke(url, "create-tenant", "acme")  # dropped meanwhile

@@ -72,17 +72,48 @@ async def test_small_audience_needs_no_approval(client: Client) -> None:
     assert (await done(await launch(client, campaign), 200))["audience"] == 3
 
 
-async def test_larger_audience_needs_two_different_people(client: Client, make_client: MakeClient) -> None:
+async def as_person(client: Client, database: Database, name: str) -> None:
+    """Make the key of a client one of a new person."""
+    await database.pool.execute(
+        "WITH person AS (INSERT INTO users (tenant_id, email, email_key, role) "
+        "SELECT id, $2, $2, 'admin' FROM tenants WHERE slug = 'acme' RETURNING id) "
+        "UPDATE api_keys SET user_id = (SELECT id FROM person) WHERE prefix = $1",
+        client.headers["Authorization"].split("_")[1],
+        f"{name}@x.example",
+    )
+
+
+async def test_larger_audience_needs_two_different_people(
+    client: Client, make_client: MakeClient, database: Database
+) -> None:
     """The same one twice is one; the editor and another one are two."""
+    await as_person(client, database, "editor")
     campaign = await a_campaign(client, people=3)
     await settings(client, two_approvals_above=2)
     colleague = await make_client("acme")
+    await as_person(colleague, database, "colleague")
     assert (await approve(colleague, campaign))["missing"] == 1
     again = await approve(colleague, campaign)
     assert (again["missing"], len(again["approvals"])) == (1, 1)
     assert "another person" in problem(await launch(client, campaign), 409, "approval-needed")["detail"]
     assert (await approve(client, campaign))["missing"] == 0
     await done(await launch(client, campaign), 200)
+
+
+async def test_key_of_nobody_is_none_of_two_people(client: Client, make_client: MakeClient, database: Database) -> None:
+    """Whoever has two such keys is one: it is refused, and one that came before the audience had grown counts no more."""
+    campaign = await a_campaign(client, people=3)
+    await settings(client, two_approvals_above=3)
+    person, program = await make_client("acme"), await make_client("acme")
+    await as_person(person, database, "a")
+    await approve(person, campaign)
+    assert (await approve(program, campaign))["missing"] == 0
+    await settings(client, two_approvals_above=2)
+    found = await standing(client, campaign)
+    assert (found["missing"], [one["void_because"] for one in found["approvals"]]) == (1, ["no_person", None])
+    answer = await program.post(f"/v1/campaigns/{campaign['id']}/approve", json={"hash": found["hash"]})
+    assert "user_id" in problem(answer, 403, "personal-key-needed")["detail"]
+    assert "personal key" in problem(await launch(client, campaign), 409, "approval-needed")["detail"]
 
 
 async def test_every_edit_voids_the_approvals(client: Client, make_client: MakeClient, database: Database) -> None:
@@ -117,6 +148,10 @@ async def test_every_edit_voids_the_approvals(client: Client, make_client: MakeC
         await done(await client.patch(path, json=back), 200)
         found = await standing(client, campaign)
         assert (found["hash"], found["approvals"][0]["valid"]) == (first, True), change
+    where = f"/v1/lists/{campaign['list_id']}"  # its name is in the mail: List-Id
+    await done(await client.patch(where, json={"public_name": "other"}), 200)
+    assert (await standing(client, campaign))["hash"] not in hashes
+    await done(await client.patch(where, json={"public_name": ""}), 200)
     await done(await client.patch(path, json={"name": "other"}), 200)
     problem(await launch(client, campaign), 409, "approval-needed")
 

@@ -11,10 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from hayabin.database.engine import Database
-from services.api import audit_trail
+from services.api import audit_lines, audit_trail
 from services.api.access import Scope
 from services.api.app import make_app
-from services.api.audit_export import COLUMNS
+from services.api.audit_export import COLUMNS, pages
 from services.api.audit_lines import verify
 from services.api.openapi import document_of
 from services.api.scheduler import audit_duty
@@ -222,6 +222,23 @@ async def test_log_is_filtered_and_paged_newest_first(client: Client, database: 
     assert len(await _lines(client, f"?until={middle}")) == 3
     assert await _lines(client, "?actor=operator") == []
     assert len(await _lines(client, f"?key_id={whole[0]['key_id']}&user_id=1")) == 0
+
+
+async def test_export_misses_no_line_that_is_linked_meanwhile(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages with the scheduler at work between them have each line once."""
+    monkeypatch.setattr(audit_lines, "PAGE_ROWS", 2)
+    monkeypatch.setattr(audit_duty, "LINES_A_TURN", 1)
+    for number in range(5):
+        await done(await client.post("/v1/lists", json={"name": f"l{number}"}), 201)
+    tenant_id = await database.pool.fetchval("SELECT id FROM tenants WHERE slug = 'acme'")
+    found = []
+    async with database.pool.acquire() as connection:
+        async for rows in pages(connection, tenant_id, audit_lines.Filter()):
+            found += [row["entry_id"] for row in rows]
+            await link_lines(database.pool)
+    assert sorted(found) == [1, 2, 3, 4, 5]
 
 
 async def test_export_has_all_lines_and_is_itself_in_the_log(

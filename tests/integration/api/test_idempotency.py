@@ -88,6 +88,16 @@ async def test_same_key_of_two_tenants_is_two_keys(client: Client, make_client: 
         assert (await done(answer, 201))["name"] == name
 
 
+async def test_replay_is_only_for_who_may_do_it(client: Client, make_client: MakeClient) -> None:
+    """A kept answer is no way around the scope; with it, another key of the tenant is given the answer."""
+    headers = {"Idempotency-Key": "user"}
+    form = {"email": "a@x.example", "role": "viewer"}
+    made = await done(await client.post("/v1/users", json=form, headers=headers), 201)
+    reader = await make_client("acme", "contacts:read", "contacts:read_personal")
+    problem(await reader.post("/v1/users", json=form, headers=headers), 403, "missing-scope")
+    assert await done(await (await make_client("acme")).post("/v1/users", json=form, headers=headers), 201) == made
+
+
 async def test_upload_is_told_apart_by_its_content(client: Client, database: Database) -> None:
     """The same file again is a replay, in either form of upload; another file of the same length is not."""
     headers = {"Idempotency-Key": "file"}

@@ -11,6 +11,23 @@ from tests.conftest import execute, new_database, run, with_database
 from tests.integration.api.conftest import a_key, client_of, settings_of
 from tests.integration.api.rest import OVERRIDE, a_campaign, done
 
+_JOIN_SQL = f"""
+DO $block$ BEGIN
+    IF current_setting('server_version_num')::int >= 160000
+       AND EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '{TENANT_ROLE}') THEN
+        GRANT {TENANT_ROLE}, {SERVICES_ROLE} TO hayabin_owner;
+    END IF;
+END $block$"""
+"""From 16 on CREATEROLE does not reach roles that somebody else has made, such as those of other tests."""
+
+_LEAVE_SQL = f"""
+DO $block$ DECLARE giver regrole; BEGIN
+    FOR giver IN SELECT grantor::regrole FROM pg_auth_members
+              WHERE roleid = '{SERVICES_ROLE}'::regrole AND member = 'hayabin_owner'::regrole LOOP
+        EXECUTE format('REVOKE {SERVICES_ROLE} FROM hayabin_owner GRANTED BY %s CASCADE', giver);
+    END LOOP;
+END $block$"""
+
 
 async def test_owner_without_superuser_keeps_tenants_apart_and_serves(postgres_url: str) -> None:
     """Migrated by a user with CREATEROLE alone, the API works, tenants are apart, and FORCE binds the owner, too."""
@@ -21,10 +38,11 @@ async def test_owner_without_superuser_keeps_tenants_apart_and_serves(postgres_u
             run(lambda: execute(postgres_url, f'ALTER DATABASE "{name}" OWNER TO {owner}'))
             url = with_database(postgres_url, name)
             own_url = url.replace(url.split("//")[1].split("@")[0], f"{owner}:owner")
+            run(lambda: execute(postgres_url, _JOIN_SQL))
             upgrade(own_url)
             run(lambda: execute(url, "UPDATE installation SET pulsed_at = now()"))
             await _serves_as_owner(own_url)
-            run(lambda: execute(postgres_url, f"REVOKE {SERVICES_ROLE} FROM {owner}"))
+            run(lambda: execute(postgres_url, _LEAVE_SQL))
             connection = await asyncpg.connect(own_url)
             try:
                 for table in ("contacts", "messages", "tenants", "api_keys", "list_members", "counters"):

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from hayabin.database.engine import Database
 from hayabin.database.tenancy import SERVICES_ROLE, TENANT_ROLE, enter
-from services.api.access import Scope, is_platform_check
+from services.api.access import Scope, scopes_of
 from services.api.transaction import TransactionRoute
 from tests.integration.api.conftest import Client, MakeClient
 from tests.integration.api.rest import a_campaign, a_template, done
@@ -108,7 +108,7 @@ class Stranger:
             for included in app.routes
             for route in getattr(getattr(included, "original_router", None), "routes", ())
             if isinstance(route, TransactionRoute)
-            and any(is_platform_check(dependency.call) for dependency in route.dependant.dependencies)
+            and Scope.PLATFORM_ADMIN in scopes_of(dependency.call for dependency in route.dependant.dependencies)
         }
         assert self._platform
         self._client = client

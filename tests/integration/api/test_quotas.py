@@ -1,13 +1,17 @@
 """Quotas: what a launch takes, what is left, and when it begins anew."""
 
 import asyncio
+import time
 from typing import Any
+
+import httpx
 
 from hayabin.database.audience import fill_next
 from hayabin.database.engine import Database
+from services.api.app import make_app
 from services.api.quotas import settle
 from services.api.scheduler.schedules import launch_scheduled
-from tests.integration.api.conftest import MakeClient
+from tests.integration.api.conftest import MakeClient, settings_of
 from tests.integration.api.rest import OVERRIDE, Client, a_campaign, done, import_csv, problem
 from tests.integration.api.test_approvals import LATER, a_smaller, settings
 
@@ -117,6 +121,31 @@ async def test_requests_that_send_have_a_rate_of_the_tenant(client: Client, make
         assert problem(answer, 429, "quota-exceeded")["quota"] == "second"
         assert answer.headers["Retry-After"] == "1"
     await done(await client.get("/v1/quotas"), 200)
+
+
+async def test_rate_is_one_for_all_api_processes(client: Client, database: Database, database_url: str) -> None:
+    """Two processes let as many through as one; what is refused has no effect, and takes nothing of the rate."""
+    campaign = await a_campaign(client, people=1)
+    await settings(client, quota_per_s=1)
+    path = f"/v1/campaigns/{campaign['id']}/test"
+    async with Client(
+        transport=httpx.ASGITransport(make_app(settings_of(database_url), database)),
+        base_url="http://other.test",
+        headers=client.headers,
+    ) as other:
+        started = time.monotonic()
+        answers = await asyncio.gather(
+            *(who.post(path, json={"to": ["a@b.example"]}) for who in (client, other, client, other))
+        )
+        within_s = time.monotonic() - started
+        passed = sum(answer.status_code == 202 for answer in answers)
+        assert 1 <= passed <= 1 + within_s
+        for answer in answers:
+            if answer.status_code != 202:
+                assert problem(answer, 429, "quota-exceeded")["quota"] == "second"
+                assert answer.headers["Retry-After"] == "1"
+    assert await database.pool.fetchval("SELECT count(*) FROM campaigns WHERE kind = 'test'") == passed
+    assert await database.pool.fetchval("SELECT used_until < clock_timestamp() + interval '1 s' FROM sending_rates")
 
 
 async def test_quotas_are_the_own_tenants(client: Client, make_client: MakeClient) -> None:

@@ -100,6 +100,17 @@ async def test_personal_key_has_no_more_than_role_and_maker(client: Client, make
     problem(await team.post(KEYS, json={**form, "scopes": ["domains:read"]}), 403, "missing-scope")
 
 
+async def test_what_was_given_is_in_the_audit_log(client: Client) -> None:
+    """Which role, which rights: the field's name alone would not tell a promotion from a demotion."""
+    user = await done(await client.post("/v1/users", json={"email": "a@x.example", "role": "viewer"}), 201)
+    await done(await client.patch(f"/v1/users/{user['id']}", json={"role": "admin", "name": "A"}), 200)
+    form = {"name": "k", "user_id": user["id"], "scopes": ["contacts:read"]}
+    await done(await client.post("/v1/api-keys", json=form), 201)
+    lines = (await done(await client.get("/v1/audit"), 200))["items"]
+    given = [{name: value for name, value in line["detail"].items() if name != "fields"} for line in lines]
+    assert given == [{"scopes": ["contacts:read"], "user_id": user["id"]}, {"role": "admin"}, {"role": "viewer"}]
+
+
 async def test_users_of_tenants_are_apart(client: Client, make_client: MakeClient) -> None:
     """One address may be a user of two tenants, and of each only once, in any spelling; neither sees the other's."""
     stranger = await make_client("stranger")

@@ -57,3 +57,30 @@ def test_tenants_do_not_share_and_no_limit_is_no_limit(monkeypatch: pytest.Monke
     for tenant_id in range(10, 20):
         rate.take(tenant_id, 1)
     rate.take(1, 1)  # forgotten
+
+
+@given(st.lists(st.floats(0, 1.5), min_size=1, max_size=20), st.integers(1, 5))
+def test_bucket_never_has_more_than_the_database_said(waits: list[float], per_s: int) -> None:
+    """What other processes took is missing here, too; who waits as told is let in, when nobody else took more."""
+    clock = Clock()
+    rate = SendingRate(clock.read)
+    for ahead_s in waits:
+        clock.now += 10.0
+        rate.take(1, per_s)
+        wait_s = _counted_for_s(rate, per_s, ahead_s)
+        left = (1 - ahead_s) * per_s
+        assert (wait_s > 0) == (ahead_s > 1 + 1e-4)
+        if wait_s:
+            assert _refused_for_s(rate, per_s) == wait_s
+            clock.now += wait_s
+        rest = sum(_refused_for_s(rate, per_s) == 0 for _ in range(2 * per_s))
+        assert (rest >= 1) if wait_s else (rest <= left + 1e-6)
+
+
+def _counted_for_s(rate: SendingRate, per_s: int, ahead_s: float) -> int:
+    """Hear what the database counted; the seconds to wait, if it was too much."""
+    try:
+        rate.counted(1, per_s, ahead_s)
+    except Problem as problem:
+        return int(problem.headers["Retry-After"])
+    return 0
