@@ -18,6 +18,8 @@ class BuiltIn(StrEnum):
 
     SIGN_UP = "confirm-sign-up-1"
     ADDRESS = "confirm-address-1"
+    ADDRESS_CHANGED = "address-changed-1"
+    """To the old address; nobody is asked anything."""
 
 
 _SUBJECT: Final = {
@@ -25,6 +27,8 @@ _SUBJECT: Final = {
     (BuiltIn.SIGN_UP, "en"): "Please confirm your subscription ({{ sender }})",
     (BuiltIn.ADDRESS, "ja"): "メールアドレス変更の確認({{ sender }})",
     (BuiltIn.ADDRESS, "en"): "Please confirm your new address ({{ sender }})",
+    (BuiltIn.ADDRESS_CHANGED, "ja"): "メールのお届け先が変更されました({{ sender }})",
+    (BuiltIn.ADDRESS_CHANGED, "en"): "The address for our mails was changed ({{ sender }})",
 }
 _PARAGRAPHS: Final = {
     (BuiltIn.SIGN_UP, "ja"): (
@@ -49,6 +53,23 @@ _PARAGRAPHS: Final = {
         "To confirm, open the page below within 7 days and press its button.",
         "If it was not you, ignore this mail. Without your confirmation nothing changes.",
     ),
+    (BuiltIn.ADDRESS_CHANGED, "ja"): (
+        "{{ sender }} からのメールのお届け先が、このアドレスから {{ new_address }} に変更されました。",
+        "お申し込み: {{ asked_at }}(日本時間)、メールのリンクから開く配信設定ページ",
+        "変更: {{ changed_at }}(日本時間)、新しいアドレスにお送りした確認のページ",
+        "お心当たりがない場合は、メールのリンクが他の方に渡ったおそれがあります。{{ sender }} へご返信ください。",
+    ),
+    (BuiltIn.ADDRESS_CHANGED, "en"): (
+        "The mails of {{ sender }} go to {{ new_address }} from now on, and no longer to this address.",
+        "Asked for: {{ asked_at }} (Japan time), on the preference page that the link in our mails opens",
+        "Changed: {{ changed_at }} (Japan time), on the page of the mail that we sent to the new address",
+        "If it was not you, somebody else may have got hold of a link in a mail. Please reply and tell {{ sender }}.",
+    ),
+}
+_FIELDS: Final = {
+    BuiltIn.SIGN_UP: {"sender", "topics", "confirm_url"},
+    BuiltIn.ADDRESS: {"sender", "confirm_url"},
+    BuiltIn.ADDRESS_CHANGED: {"sender", "new_address", "asked_at", "changed_at"},
 }
 _BUTTON: Final = {"ja": "確認のページを開く", "en": "Open the page"}
 _STYLE: Final = (
@@ -75,17 +96,18 @@ WHERE t.tenant_id = $1 AND t.name = $2"""
 def compiled(mail: BuiltIn, locale: str) -> CompiledTemplate:
     """A built-in mail; Japanese where its words are not there in ``locale``."""
     language = locale if locale in _BUTTON else "ja"
-    paragraphs = _PARAGRAPHS[mail, language]
-    body = "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs[:-1])
+    *paragraphs, last = _PARAGRAPHS[mail, language]
+    asks = "confirm_url" in _FIELDS[mail]
+    link = f'<a href="{{{{ confirm_url }}}}" style="{_LINK_STYLE}">{_BUTTON[language]}</a>'
+    body = "".join(f"<p>{paragraph}</p>" for paragraph in (*paragraphs, *([link] if asks else []), last))
     return CompiledTemplate(
         kind=TemplateKind.HTML,
         subject=_SUBJECT[mail, language],
         html=f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title></title></head>'
-        f'<body><div style="{_STYLE}">{body}<p><a href="{{{{ confirm_url }}}}" style="{_LINK_STYLE}">'
-        f"{_BUTTON[language]}</a></p><p>{paragraphs[-1]}</p></div></body></html>",
-        text="\n\n".join((*paragraphs[:-1], "{{ confirm_url }}", paragraphs[-1])) + "\n",
+        f'<body><div style="{_STYLE}">{body}</div></body></html>',
+        text="\n\n".join((*paragraphs, *(["{{ confirm_url }}"] if asks else []), last)) + "\n",
         links=(),
-        fields=frozenset({"sender", "topics", "confirm_url"} if mail is BuiltIn.SIGN_UP else {"sender", "confirm_url"}),
+        fields=frozenset(_FIELDS[mail]),
     )
 
 

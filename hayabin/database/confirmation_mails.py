@@ -1,4 +1,4 @@
-"""The mails that ask somebody to confirm: a campaign of the kind ``confirmation``, launched for those who are asked.
+"""The mails that ask somebody to confirm, or tell that it was done: a campaign of the kind ``confirmation`` for them.
 
 Promises: campaign, ledger rows and their chunks for the belt are written in the caller's transaction, together with
 the ``message_id`` of each confirmation, which is how the link of the mail finds it. Such a campaign belongs to no list,
@@ -60,7 +60,8 @@ class Writer:
 class Asked:
     """Somebody who is asked; ``variables`` are for the template, beside ``email``, ``name`` and ``confirm_url``."""
 
-    confirmation_id: int
+    confirmation_id: int | None
+    """None for who is only told something: the link of such a mail confirms nothing."""
     contact_id: int
     address: str
     wire: str

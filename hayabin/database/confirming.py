@@ -3,7 +3,7 @@
 Promises: ``confirm`` does it once, within the time that the mail says; asked again it changes nothing. A confirmed
 sign-up is the person's own act: it subscribes whoever had unsubscribed, ends their pause, and forgets that they were
 erased. A new address takes the person's wishes along; where somebody of the tenant has it already, that contact takes
-over the subscriptions and the old one is left with none.
+over the subscriptions and the old one is left with none. The old address is told (``address_notices``).
 Fails: database errors as they are; nothing was changed then.
 """
 
@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+import asyncpg
+
 from hayabin.database import consent, erasing, subscriptions
+from hayabin.database.address_notices import tell_old_address
 from hayabin.database.consent import Evidence
 from hayabin.database.contact_history import ChangeSource, note
 from hayabin.database.engine import Connection
@@ -39,6 +42,8 @@ INSERT INTO suppressions (tenant_id, address_key, list_id, reason, source, expir
 SELECT s.tenant_id, $3, s.list_id, s.reason, s.source, s.expires_at FROM suppressions s
 WHERE s.tenant_id = $1 AND s.address_key = $2 AND s.reason IN ('unsubscribe', 'paused') ON CONFLICT DO NOTHING"""
 
+_HOLDER_SQL = "SELECT id FROM contacts WHERE tenant_id = $1 AND address_key = $2"
+
 _READDRESS_SQL = """
 UPDATE contacts SET address = $3, wire = $4, address_key = $5, flags = $6, updated_at = now()
 WHERE tenant_id = $1 AND id = $2"""
@@ -47,14 +52,14 @@ FORGET_SQL: Final = (
     """
     DELETE FROM contacts k USING confirmations c
     WHERE c.expires_at < now() - interval '7 days' AND c.made_contact AND c.state = 'mailed'
-      AND k.id = c.contact_id AND k.tenant_id = c.tenant_id
+      AND k.id = c.contact_id AND k.tenant_id = c.tenant_id AND k.updated_at = k.created_at
       AND NOT EXISTS (SELECT 1 FROM list_members m WHERE m.contact_id = k.id AND m.state <> 'pending')
       AND NOT EXISTS (SELECT 1 FROM confirmations o WHERE o.tenant_id = k.tenant_id AND o.address_key = k.address_key
                       AND o.id <> c.id AND (o.state = 'confirmed' OR o.expires_at > now()))""",
     "DELETE FROM confirmations WHERE expires_at < now() - interval '7 days'",
 )
 """Who never confirmed is forgotten with their request, a week after it expired: until then its link says that it did.
-What was confirmed stands in the consent ledger."""
+Whom the tenant has entered or changed since stays. What was confirmed stands in the consent ledger."""
 
 
 class Verdict(StrEnum):
@@ -104,6 +109,7 @@ async def confirm(connection: Connection, asked: Confirmation, ip: str, user_age
         wording=wording_of(row) if row["kind"] == "sign_up" else "",
         ip=ip or None,
         user_agent=user_agent,
+        by_link=True,
     )
     await erasing.forget(connection, row["tenant_id"], row["address_key"])
     if row["kind"] == "sign_up":
@@ -128,25 +134,30 @@ async def _readdress(connection: Connection, row: Mapping[str, Any], evidence: E
     """Give the contact its new address; its id, or that of who has the address already."""
     tenant_id, key = row["tenant_id"], row["address_key"]
     old = await connection.fetchrow(
-        "SELECT id, address_key FROM contacts WHERE tenant_id = $1 AND id = $2 FOR UPDATE", tenant_id, row["contact_id"]
+        "SELECT id, address, wire, address_key, name, locale FROM contacts WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
+        tenant_id,
+        row["contact_id"],
     )
     if old is None:
         return None
-    other_id: int | None = await connection.fetchval(
-        "SELECT id FROM contacts WHERE tenant_id = $1 AND address_key = $2 AND id <> $3", tenant_id, key, old["id"]
-    )
     await connection.execute(_CARRY_WISHES_SQL, tenant_id, old["address_key"], key)
-    if other_id is not None:
-        await _take_over(connection, tenant_id, old["id"], other_id, evidence)
+    try:
+        async with connection.transaction():
+            values = (row["address"], row["wire"], key, flags_of(key))
+            await connection.execute(_READDRESS_SQL, tenant_id, old["id"], *values)
+    except asyncpg.UniqueViolationError:  # somebody has it, perhaps since a moment ago
+        contact_id: int = await connection.fetchval(_HOLDER_SQL, tenant_id, key)
+        await _take_over(connection, tenant_id, old["id"], contact_id, evidence)
     else:
-        await connection.execute(_READDRESS_SQL, tenant_id, old["id"], row["address"], row["wire"], key, flags_of(key))
+        contact_id = old["id"]
         actor = evidence.source
         await note(connection, tenant_id, [old["id"]], actor=actor, source=ChangeSource.PREFERENCE, field="email")
         await subscriptions.reinstate(
             connection, tenant_id, [key], actor
         )  # the mailbox that had ended is no longer theirs
-    contact_id: int = other_id or old["id"]
     await consent.record(connection, tenant_id, 0, [contact_id], evidence)
+    if old["address_key"] != key:
+        await tell_old_address(connection, row, dict(old))
     return contact_id
 
 
@@ -161,6 +172,7 @@ async def _take_over(connection: Connection, tenant_id: int, old_id: int, new_id
         source=evidence.source,
         ip=evidence.ip,
         user_agent=evidence.user_agent,
+        by_link=evidence.by_link,
     )
     leaving = Evidence(action=ConsentAction.OPT_OUT, basis=evidence.basis, source=evidence.source, ip=evidence.ip)
     for row in lists:

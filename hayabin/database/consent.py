@@ -65,6 +65,8 @@ class Evidence:
     note: str = ""
     occurred_at: datetime | None = None
     """When they did it; None: now."""
+    by_link: bool = False
+    """They followed the link of a mail of ours: the mailbox works, whatever was reported of it. Not kept."""
 
     def columns(self) -> tuple[str, str, str, str, str | None, str, str, datetime | None]:
         """The values of ``COLUMNS``, as long as they may be."""

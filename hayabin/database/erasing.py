@@ -2,7 +2,9 @@
 
 Promises: of an erased person nothing is kept but ``sha256(tenants.erasure_key || address key)``; the key is random, of
 one tenant, and never leaves the database, so a list of addresses cannot be tried out on the hashes without it. What
-asks whether somebody is erased (contacts, imports, sign-ups, audience) asks with ``erased_sql``.
+asks whether somebody is erased (contacts, imports, sign-ups, audience) asks with ``erased_sql``. What comes in later
+about a mail to them (a report, an opening, an outcome) is written down without what says whose it was: who writes asks
+the mail's own row with ``anonymous_sql`` or ``is_anonymous``, who shows it says ``shown_sql``.
 Fails: database errors come out.
 """
 
@@ -12,6 +14,21 @@ from hayabin.database.engine import Connection
 
 MARK = "erased:"
 """What stands for the address of an erased person in the ledger, followed by the hash in hex; no address key has it."""
+
+
+def is_anonymous(address_key: str) -> bool:
+    """Whether that is no address, but what stands for one."""
+    return address_key.startswith(MARK)
+
+
+def anonymous_sql(address_key: str) -> str:
+    """SQL condition: the same; the argument is an SQL expression of ours."""
+    return f"starts_with({address_key}, '{MARK}')"
+
+
+def shown_sql(address_key: str) -> str:
+    """SQL expression: the address, NULL where the person was erased; the argument is an SQL expression of ours."""
+    return f"CASE WHEN {anonymous_sql(address_key)} THEN NULL ELSE {address_key} END"
 
 
 def hash_sql(tenant: str, address_key: str) -> str:

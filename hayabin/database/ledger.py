@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hayabin.database.engine import Connection
-from hayabin.database.suppressing import suppressed_sql
+from hayabin.database.erasing import anonymous_sql
+from hayabin.database.suppressing import left_sql, suppressed_sql
 from hayabin.domain.campaign import CONFIRMATION
 from hayabin.domain.message import TRANSITIONS, WAITING, MessageState, sources_of
 
@@ -37,13 +38,15 @@ _SUPPRESSED_NOW = suppressed_sql(
     "m.tenant_id", "m.address_key", "COALESCE(c.list_id, 0)", asks=f"c.kind = '{CONFIRMATION}'"
 )
 
+_LEFT = left_sql("m", "c")
+
 CLAIM_SQL = f"""
 WITH ruled AS MATERIALIZED (
     SELECT a.id, a.attempt, v.was, v.verdict
     FROM unnest($1::bigint[], $2::smallint[]) AS a(id, attempt)
     CROSS JOIN LATERAL ( -- OFFSET 0: one look-up by id for each row, whatever the planner thinks of young tables
         SELECT m.state AS was,
-               CASE WHEN {_SUPPRESSED_NOW} THEN 'suppressed' WHEN c.send_by <= now() THEN 'expired'
+               CASE WHEN {_SUPPRESSED_NOW} OR {_LEFT} THEN 'suppressed' WHEN c.send_by <= now() THEN 'expired'
                     ELSE 'claimed' END AS verdict
         FROM messages m JOIN campaigns c ON c.id = m.campaign_id AND c.state = 'sending'
         WHERE m.id = a.id AND m.attempt = a.attempt AND m.state IN ({_WAITING}) OFFSET 0) v
@@ -77,12 +80,15 @@ moved AS (
     WHERE m.id = ANY($1) AND m.id = o.id
       AND m.state = w.state -- a row that moved since our snapshot is left for a second look
       AND m.attempt = o.attempt AND w.state IN ({_AFTER_CLAIM}) AND (w.state, o.state) IN ({_LEGAL})
-    RETURNING m.id, m.tenant_id, m.campaign_id, w.state AS was, m.state, m.attempt, m.reason),
+    RETURNING m.id, m.tenant_id, m.campaign_id, w.state AS was, m.state, m.attempt, m.reason,
+              {anonymous_sql("m.address_key")} AS anonymous), -- erased while nobody knew what had become of it
 kept AS (
     INSERT INTO attempts (message_id, attempt, tenant_id, state, reason, phase, code, enhanced, reply, source_ip, mx,
                           lane, tls, duration_ms, address, tls_version, tls_policy, tls_result)
-    SELECT o.id, o.attempt, v.tenant_id, o.state, o.reason, o.phase, o.code, o.enhanced, o.reply, o.source_ip, o.mx,
-           o.lane, o.tls, o.duration_ms, o.address, o.tls_version, o.tls_policy, o.tls_result
+    SELECT o.id, o.attempt, v.tenant_id, o.state, o.reason, o.phase, o.code, o.enhanced,
+           CASE WHEN NOT v.anonymous THEN o.reply END, o.source_ip, CASE WHEN NOT v.anonymous THEN o.mx END,
+           CASE WHEN NOT v.anonymous OR o.lane NOT LIKE 'mx:%' THEN o.lane END, o.tls, o.duration_ms,
+           CASE WHEN NOT v.anonymous THEN o.address END, o.tls_version, o.tls_policy, o.tls_result
     FROM moved v JOIN outcome o ON o.id = v.id AND o.attempt = v.attempt
     ON CONFLICT (message_id, attempt) DO UPDATE SET state = excluded.state, reason = excluded.reason,
         phase = excluded.phase, code = excluded.code, enhanced = excluded.enhanced, reply = excluded.reply,
@@ -134,12 +140,13 @@ HASTEN_SQL = f"""
 UPDATE messages m SET next_attempt_at = now() + random() * make_interval(secs => $2)
 WHERE m.next_attempt_at > now() + make_interval(secs => $2) AND m.state IN ({_WAITING}) AND m.reason LIKE ANY($1)"""  # noqa: S608 - only names from our own enums
 
-TRANSCRIPT_SQL = """
+TRANSCRIPT_SQL = f"""
 INSERT INTO transcripts (message_id, attempt, tenant_id, lines)
 SELECT t.id, t.attempt, m.tenant_id, t.lines
 FROM unnest($1::bigint[], $2::smallint[], $3::text[]) AS t(id, attempt, lines)
-CROSS JOIN LATERAL (SELECT tenant_id FROM messages m WHERE m.id = t.id OFFSET 0) m
-ON CONFLICT DO NOTHING"""
+CROSS JOIN LATERAL (SELECT tenant_id, address_key FROM messages m WHERE m.id = t.id OFFSET 0) m
+WHERE NOT {anonymous_sql("m.address_key")}
+ON CONFLICT DO NOTHING"""  # noqa: S608 - an expression of ours
 
 
 @dataclass(frozen=True, slots=True)

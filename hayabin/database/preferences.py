@@ -106,6 +106,7 @@ class Visitor:
             ip=self.ip or None,
             user_agent=self.user_agent,
             note=what,
+            by_link=True,
         )
 
     @property

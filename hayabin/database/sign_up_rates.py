@@ -19,6 +19,10 @@ INSERT INTO sign_up_rates AS r (subject, until, n)
 VALUES ($1, to_timestamp((floor(extract(epoch FROM now()) / $2) + 1) * $2), 1)
 ON CONFLICT (subject, until) DO UPDATE SET n = r.n + 1 RETURNING n"""
 
+_USED_SQL = """
+SELECT n FROM sign_up_rates
+WHERE subject = $1 AND until = to_timestamp((floor(extract(epoch FROM now()) / $2) + 1) * $2)"""
+
 FORGET_SQL: Final = "DELETE FROM sign_up_rates WHERE until < now()"
 
 
@@ -33,8 +37,17 @@ class Rate:
     span_s: int
 
 
+async def is_used_up(connection: Connection, rate: Rate) -> bool:
+    """Whether the next ``take`` would be over the limit; counts nothing."""
+    n: int | None = await connection.fetchval(_USED_SQL, _subject(rate), rate.span_s)
+    return n is not None and n >= rate.limit
+
+
 async def take(connection: Connection, rate: Rate) -> bool:
     """Count once more; false where that is over the limit."""
-    subject = hashlib.blake2b(f"{rate.scope}\x00{rate.who}".encode(errors="replace"), digest_size=16).digest()
-    n: int = await connection.fetchval(_TAKE_SQL, subject, rate.span_s)
+    n: int = await connection.fetchval(_TAKE_SQL, _subject(rate), rate.span_s)
     return n <= rate.limit
+
+
+def _subject(rate: Rate) -> bytes:
+    return hashlib.blake2b(f"{rate.scope}\x00{rate.who}".encode(errors="replace"), digest_size=16).digest()

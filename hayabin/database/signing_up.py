@@ -20,7 +20,7 @@ from hayabin.database.consent import Evidence
 from hayabin.database.contact_history import ChangeSource, note
 from hayabin.database.engine import Connection, Pool
 from hayabin.database.erasing import erased_sql
-from hayabin.database.sign_up_rates import DAY_S, HOUR_S, Rate, take
+from hayabin.database.sign_up_rates import DAY_S, HOUR_S, Rate, is_used_up, take
 from hayabin.database.suppressing import ALL_LISTS, PLATFORM_TENANT, domain_sql
 from hayabin.domain.address import Address
 from hayabin.domain.address_flags import flags_of
@@ -43,7 +43,7 @@ _STANDS = """s.tenant_id IN ({platform}, c.tenant_id) AND s.address_key IN (c.ad
 
 _RECEIVED_SQL = f"""
 SELECT c.*, t.name AS tenant, k.id AS known_contact_id, f.deleted_at IS NOT NULL AS form_is_gone,
-       COALESCE(v.double_opt_in, true) AS double_opt_in, COALESCE(v.list_ids, '{{}}') AS asked_lists,
+       COALESCE(v.double_opt_in OR f.double_opt_in, true) AS double_opt_in, COALESCE(v.list_ids, '{{}}') AS asked_lists,
        COALESCE(f.name, '') AS form, f.template_version_ids,
        COALESCE(f.domain_id, s.domain_id) AS domain_id, COALESCE(f.from_name, s.from_name) AS from_name,
        COALESCE(f.from_address, s.from_address) AS from_address, COALESCE(f.reply_to, s.reply_to) AS reply_to,
@@ -104,9 +104,12 @@ async def take_down(connection: Connection, sign_up: SignUp) -> bool:
     """
     form, address = sign_up.form, sign_up.address
     scope = f"form:{form['id']}"
-    if not await take(connection, Rate(scope, "", form["per_form_per_hour"], HOUR_S)):
+    whole = Rate(scope, "", form["per_form_per_hour"], HOUR_S)
+    if await is_used_up(connection, whole):  # before anything is counted, so that no network leaves a row then
         return False
     if not await take(connection, Rate(f"{scope}:ip", sign_up.network, form["per_ip_per_hour"], HOUR_S)):
+        return False
+    if not await take(connection, whole):  # after: one network alone must not use up what is there for all
         return False
     within = await take(connection, Rate(f"{scope}:address", address.key, form["per_address_per_day"], DAY_S))
     await connection.execute(

@@ -108,9 +108,9 @@ async def move(
     """Move contacts on a list; returns the ids of those who moved, in order. Call within a transaction.
 
     Contacts and lists of other tenants are left out silently. Whoever unsubscribed, complained or bounced is subscribed
-    again with ``ConsentAction.CONFIRM`` alone, which also ends the suppressions that stood for their own wish (and, by
-    a form, for a mailbox that plainly works). ``in_ledger`` is false where the caller writes the row of the consent
-    ledger whether anybody moves or not.
+    again with ``ConsentAction.CONFIRM`` alone, which also ends the suppressions that stood for their own wish; by the
+    link of a mail, those of a mailbox that plainly works, too: their other lists are then as before it bounced.
+    ``in_ledger`` is false where the caller writes the row of the consent ledger whether anybody moves or not.
     """
     rows = await connection.fetch(
         _MOVE_SQL,
@@ -124,13 +124,18 @@ async def move(
         *evidence.columns(),
     )
     if evidence.action is ConsentAction.CONFIRM and to is SubscriptionState.SUBSCRIBED:
-        await suppressing.lift_for_list(connection, tenant_id, list_id, contact_ids, _ended_by(evidence.basis))
+        ended = _ended_by(evidence)
+        works = await suppressing.lift_for_list(connection, tenant_id, list_id, contact_ids, ended)
+        await reinstate(connection, tenant_id, works, evidence.source)
     return [row["contact_id"] for row in rows]
 
 
-def _ended_by(basis: ConsentBasis) -> tuple[SuppressionReason, ...]:
-    """What a confirmation takes back: who followed a link of a mail has the mail, and wants more."""
-    if basis is ConsentBasis.FORM:
+def _ended_by(evidence: Evidence) -> tuple[SuppressionReason, ...]:
+    """What a confirmation takes back: who followed a link of a mail has the mail, and wants more.
+
+    That somebody else says so, of whatever form, proves neither.
+    """
+    if evidence.by_link:
         return (SuppressionReason.UNSUBSCRIBE, SuppressionReason.COMPLAINT, SuppressionReason.HARD_BOUNCE)
     return (SuppressionReason.UNSUBSCRIBE,)
 
@@ -173,6 +178,8 @@ async def take_off(connection: Connection, tenant_id: int, list_id: int, contact
 
 async def reinstate(connection: Connection, tenant_id: int, address_keys: Sequence[str], source: str) -> int:
     """Put whose mailbox is taken to work again back to what they were before it bounced; returns how many moved."""
+    if not address_keys:
+        return 0
     evidence = Evidence(action=ConsentAction.CHANGE, basis=ConsentBasis.UNSPECIFIED, source=source)
     count = 0
     for row in await connection.fetch(_BEFORE_THE_BOUNCE_SQL, tenant_id, list(address_keys)):

@@ -16,6 +16,8 @@ PLATFORM_TENANT: Final = 0
 """The row of ``tenants`` whose suppressions hold for every tenant; nobody can sign in as it."""
 ALL_LISTS: Final = 0
 """The list id that stands for every mail of a tenant."""
+LEFT_STATES: Final = "('unsubscribed', 'bounced', 'complained')"
+"""States of a member that gets no mail of the list any more."""
 
 
 def domain_sql(address_key: str) -> str:
@@ -40,6 +42,22 @@ def suppressed_sql(tenant: str, address_key: str, list_id: str, asks: str = "") 
       AND (s.expires_at IS NULL OR s.expires_at > now()){but})"""  # noqa: S608 - expressions of ours
 
 
+def left_sql(message: str, campaign: str) -> str:
+    """SQL condition: a campaign of several lists reached a message's person by lists that they have all left.
+
+    Shape: names of rows of ``messages`` and ``campaigns``. ``suppressed_sql`` asks about the list that a campaign's
+    mails name; whoever came by another of its lists has left that one. NULL or false for all other campaigns, which
+    look nothing up for it; nobody can say by which rule somebody came whom a segment includes.
+    """
+    lists = f"{campaign}.audience_definition -> 'include_lists'"
+    return f"""(COALESCE(jsonb_array_length({lists}), 0) > 1
+    AND {campaign}.audience_definition -> 'include_segments' IS NULL AND (
+        SELECT bool_or(lm.state IN {LEFT_STATES}) AND NOT bool_or(lm.state = 'subscribed')
+        FROM contacts k JOIN list_members lm ON lm.contact_id = k.id
+        WHERE k.tenant_id = {message}.tenant_id AND k.address_key = {message}.address_key
+          AND {lists} @> to_jsonb(lm.list_id)))"""  # noqa: S608 - names of ours
+
+
 _FOR_GOOD_SQL = """
 INSERT INTO suppressions AS s (tenant_id, address_key, list_id, reason, source) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (tenant_id, address_key, list_id) DO UPDATE
@@ -61,12 +79,14 @@ WITH person AS (SELECT address_key FROM contacts WHERE tenant_id = $1 AND id = A
 lifted AS (
     DELETE FROM suppressions s USING person p
     WHERE s.tenant_id = $1 AND s.address_key = p.address_key AND s.list_id IN (0, $2) AND s.reason = ANY($4)
-    RETURNING s.address_key, s.list_id, s.reason, s.source)
-INSERT INTO suppressions (tenant_id, address_key, list_id, reason, source)
-SELECT $1, d.address_key, l.id, d.reason, d.source
-FROM lifted d CROSS JOIN lists l
-WHERE d.list_id = 0 AND d.reason = 'unsubscribe' AND l.tenant_id = $1 AND l.id <> $2
-ON CONFLICT DO NOTHING"""
+    RETURNING s.address_key, s.list_id, s.reason, s.source),
+others AS (
+    INSERT INTO suppressions (tenant_id, address_key, list_id, reason, source)
+    SELECT $1, d.address_key, l.id, d.reason, d.source
+    FROM lifted d CROSS JOIN lists l
+    WHERE d.list_id = 0 AND d.reason = 'unsubscribe' AND l.tenant_id = $1 AND l.id <> $2
+    ON CONFLICT DO NOTHING)
+SELECT address_key FROM lifted WHERE list_id = 0 AND reason = 'hard_bounce' ORDER BY address_key"""
 
 
 async def lift_for_list(
@@ -75,14 +95,17 @@ async def lift_for_list(
     list_id: int,
     contact_ids: Sequence[int],
     reasons: Sequence[SuppressionReason],
-) -> None:
+) -> list[str]:
     """Let people who came back by their own act have the mail of that list.
 
     Who had unsubscribed from every mail stays unsubscribed from the other lists.
+
+    Returns: the addresses whose hard bounce is over (``subscriptions.reinstate``).
     """
-    await connection.execute(
+    rows = await connection.fetch(
         _LIFT_FOR_LIST_SQL, tenant_id, list_id, list(contact_ids), [reason.value for reason in reasons]
     )
+    return [row["address_key"] for row in rows]
 
 
 async def suppress_for_good(

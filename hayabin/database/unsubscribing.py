@@ -2,19 +2,22 @@
 
 Promises: ``stop`` writes list membership with its history, suppression, consent ledger, event and counter together or
 not at all; doing it again changes nothing. A suppression that stands already keeps its reason; one that would expire
-becomes permanent. The contact is found by its id, or, where it is gone, its address by the ledger row.
+becomes permanent. The contact is found by its id, or, where it is gone, whoever has the address of the ledger row. Of
+whoever was erased nothing is known: they get no mail, and nothing is written.
 Fails: database errors as they are; nothing was changed then.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from hayabin.database import consent, counters, ledger, subscriptions, suppressing
 from hayabin.database.consent import Evidence
 from hayabin.database.engine import Connection
+from hayabin.database.erasing import shown_sql
 from hayabin.domain.consent import ConsentAction, ConsentBasis, SubscriptionState
 from hayabin.domain.message import MessageState
 from hayabin.domain.suppression import SuppressionReason
@@ -23,25 +26,38 @@ from hayabin.domain.token import UnsubscribeClaim
 ALL_LISTS = 0
 """The list id that stands for every mail of a tenant."""
 
-_STANDING_SQL = """
-SELECT t.name AS tenant, l.name AS list, COALESCE(c.wire, m.address_key) AS address, COALESCE(s.scopes, '{}') AS scopes
+_KEY: Final = f"COALESCE(c.address_key, {shown_sql('m.address_key')})"
+
+_STANDING_SQL = f"""
+SELECT t.name AS tenant, COALESCE(NULLIF(l.public_name, ''), l.name) AS list, COALESCE(c.wire, {_KEY}) AS address,
+       COALESCE(s.scopes, '{{}}') AS scopes
 FROM tenants t
 LEFT JOIN lists l ON l.id = $2 AND l.tenant_id = t.id
 LEFT JOIN contacts c ON c.id = $3 AND c.tenant_id = t.id
 LEFT JOIN messages m ON m.id = $4 AND m.tenant_id = t.id
 LEFT JOIN LATERAL (
     SELECT array_agg(list_id) AS scopes FROM suppressions
-    WHERE tenant_id = t.id AND address_key = COALESCE(c.address_key, m.address_key) AND list_id IN (0, $2)
+    WHERE tenant_id = t.id AND address_key = {_KEY} AND list_id IN (0, $2)
       AND reason <> 'paused' AND (expires_at IS NULL OR expires_at > now())) s ON true
-WHERE t.id = $1"""
+WHERE t.id = $1"""  # noqa: S608 - an expression of ours
 
-_PERSON_SQL = """
-SELECT COALESCE(c.address_key, m.address_key) AS address_key, COALESCE(m.campaign_id, r.campaign_id) AS campaign_id
+_PERSON_SQL = f"""
+SELECT {_KEY} AS address_key, COALESCE(c.id, k.id, $2) AS contact_id,
+       COALESCE(m.campaign_id, r.campaign_id) AS campaign_id
 FROM tenants t
 LEFT JOIN contacts c ON c.id = $2 AND c.tenant_id = t.id
 LEFT JOIN messages m ON m.id = $3 AND m.tenant_id = t.id
+LEFT JOIN contacts k ON c.id IS NULL AND k.tenant_id = t.id AND k.address_key = m.address_key
 LEFT JOIN recipients r ON r.message_id = $3 AND r.tenant_id = t.id
-WHERE t.id = $1"""
+WHERE t.id = $1"""  # noqa: S608 - an expression of ours
+
+_BROUGHT_SQL = """
+SELECT lm.list_id FROM campaigns c CROSS JOIN jsonb_array_elements_text(c.audience_definition -> 'include_lists') i(id)
+JOIN list_members lm ON lm.list_id = i.id::bigint AND lm.contact_id = $3 AND lm.state = 'subscribed'
+WHERE c.id = $2 AND c.tenant_id = $1 AND c.audience_definition -> 'include_lists' @> to_jsonb($4::bigint)
+  AND NOT EXISTS (SELECT 1 FROM list_members o WHERE o.list_id = $4 AND o.contact_id = $3)
+ORDER BY lm.list_id"""
+"""Lists by which somebody got a campaign that was for several, where they are not on the one that its link names."""
 
 _EVENT_SQL = """
 INSERT INTO events (event_id, tenant_id, campaign_id, message_id, kind, detail, occurred_at)
@@ -99,14 +115,20 @@ async def stop(
 ) -> bool:
     """Take the person of a token off its list, or off every list; false where nothing is known of them any more.
 
-    A token without a list asks for every list. Call within a transaction.
+    A token without a list asks for every list. Whoever got the mail of several lists by another one than the token's
+    leaves that one too. Call within a transaction.
     """
     list_id = ALL_LISTS if scope is Scope.ALL else claim.list_id
     person = await connection.fetchrow(_PERSON_SQL, claim.tenant_id, claim.contact_id, claim.message_id)
     if person is None or person["address_key"] is None:
         return False
     await _resolve_unknown(connection, claim.message_id)
-    await _leave(connection, claim, list_id, person["address_key"], _evidence(claim, now, hand or Hand()))
+    lists = [list_id]
+    if list_id != ALL_LISTS and person["campaign_id"]:
+        brought = (claim.tenant_id, person["campaign_id"], person["contact_id"], list_id)
+        lists += [row["list_id"] for row in await connection.fetch(_BROUGHT_SQL, *brought)]
+    leaver = claim._replace(contact_id=person["contact_id"])
+    await _leave(connection, leaver, lists, person["address_key"], _evidence(claim, now, hand or Hand()))
     await _note(connection, claim, list_id, person, now)
     return True
 
@@ -122,16 +144,20 @@ def _evidence(claim: UnsubscribeClaim, now: datetime, hand: Hand) -> Evidence:
     )
 
 
-async def _leave(connection: Connection, claim: UnsubscribeClaim, list_id: int, key: str, evidence: Evidence) -> None:
+async def _leave(
+    connection: Connection, claim: UnsubscribeClaim, lists: Sequence[int], key: str, evidence: Evidence
+) -> None:
     """Memberships first, then suppressions: one lock order for everybody."""
     tenant_id, to = claim.tenant_id, SubscriptionState.UNSUBSCRIBED
-    if list_id == ALL_LISTS:
-        await subscriptions.move_everywhere(connection, [(tenant_id, key, evidence.source)], to, evidence.action)
-    else:
-        await subscriptions.move(connection, tenant_id, list_id, [claim.contact_id], to, evidence)
+    for list_id in lists:
+        if list_id == ALL_LISTS:
+            await subscriptions.move_everywhere(connection, [(tenant_id, key, evidence.source)], to, evidence.action)
+        else:
+            await subscriptions.move(connection, tenant_id, list_id, [claim.contact_id], to, evidence)
     reason = SuppressionReason.UNSUBSCRIBE
-    await suppressing.suppress_for_good(connection, tenant_id, key, list_id, reason, evidence.source)
-    await consent.record_opt_out(connection, tenant_id, list_id, key, evidence)
+    for list_id in lists:
+        await suppressing.suppress_for_good(connection, tenant_id, key, list_id, reason, evidence.source)
+        await consent.record_opt_out(connection, tenant_id, list_id, key, evidence)
 
 
 async def _note(connection: Connection, claim: UnsubscribeClaim, list_id: int, person: Any, now: datetime) -> None:

@@ -3,10 +3,14 @@
 Promises: ``TRANSITIONS`` with ``BY_ACTION`` is the only table of moves of a subscription; the statements of
 ``hayabin.database.subscriptions`` and the columns' CHECKs are made from it. Whoever unsubscribed, complained or has a
 dead mailbox is subscribed again by an act of their own alone (``CONFIRM``).
-Fails: ``may_become`` never raises.
+Fails: ``may_become`` never raises; ``has_been`` says so of a moment that is yet to come.
 """
 
+from datetime import datetime, timedelta
 from enum import StrEnum
+
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far ahead of ours a clock may be that says when somebody consented."""
 
 
 class ConsentAction(StrEnum):
@@ -77,6 +81,17 @@ def may_become(current: SubscriptionState | None, following: SubscriptionState, 
     if current is None:
         return following in NEW
     return following in TRANSITIONS[current] | BY_ACTION[action].get(current, frozenset())
+
+
+def has_been(moment: datetime, now: datetime, ahead: timedelta = CLOCKS_DIFFER) -> datetime:
+    """When somebody consented, by a clock that may be ``ahead`` of ours: what that is ahead counts as now.
+
+    Raises:
+        ValueError: nobody has consented yet by then.
+    """
+    if moment > now + ahead:
+        raise ValueError("must not be in the future")
+    return min(moment, now)
 
 
 def sources_of(following: SubscriptionState, action: ConsentAction) -> frozenset[SubscriptionState]:

@@ -9,8 +9,8 @@ _CONSENT = {
     "occurred_at": _AT, "recorded_at": _AT,
 }  # fmt: skip
 _PLATFORM = {
-    "email": "@example.org", "list_id": 0, "scope": "platform", "reason": "complaint", "source": "api",
-    "created_at": _AT, "expires_at": None,
+    "email": "@example.org", "erased": False, "list_id": 0, "scope": "platform", "reason": "complaint",
+    "source": "api", "created_at": _AT, "expires_at": None,
 }  # fmt: skip
 
 CONSENT_REQUESTS: dict[str, Any] = {
@@ -51,8 +51,8 @@ CONSENT_ANSWERS: dict[str, Any] = {
     "2026-11-24T09:00:00+00:00,2026-11-24T09:00:00+00:00\n",
     "recordConsent": {"contact_id": 17, "list_id": 3, "moved": True, "state": "subscribed"},
     "changeSuppression": {
-        "email": "b@example.net", "list_id": 0, "scope": "tenant", "reason": "manual", "source": "api",
-        "created_at": _AT, "expires_at": "2099-12-30T15:00:00+00:00",
+        "email": "b@example.net", "erased": False, "list_id": 0, "scope": "tenant", "reason": "manual",
+        "source": "api", "created_at": _AT, "expires_at": "2099-12-30T15:00:00+00:00",
     },
     "suppressForAll": {"added": 1, "known": 0},
     "listPlatformSuppressions": {"items": [_PLATFORM], "next_cursor": None},

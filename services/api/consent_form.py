@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from hayabin.database.consent import NOTE_MAX_CHARS, SOURCE_MAX_CHARS, Evidence
 from hayabin.database.engine import Connection
-from hayabin.domain.consent import ConsentAction, ConsentBasis
+from hayabin.domain.consent import ConsentAction, ConsentBasis, has_been
 from hayabin.domain.tenant_settings import ConsentPolicy, TenantSettings
 from services.api.access import Principal
 from services.api.forms import Form, Line, Moment, printable
@@ -20,9 +20,7 @@ from services.api.problems import Problem
 
 
 def _past(value: datetime) -> datetime:
-    if value > datetime.now(UTC):
-        raise ValueError("must not be in the future")
-    return value
+    return has_been(value, datetime.now(UTC))
 
 
 def _address(value: str) -> str:
@@ -37,6 +35,8 @@ def _text(value: str) -> str:
 
 Source = Annotated[str, Field(max_length=SOURCE_MAX_CHARS), AfterValidator(printable)]
 Note = Annotated[str, Field(max_length=NOTE_MAX_CHARS), AfterValidator(_text)]
+Consented = Annotated[Moment, AfterValidator(_past)]
+"""When somebody consented."""
 _NEEDS_A_NOTE = ("written", "existing_relationship")
 
 
@@ -47,7 +47,7 @@ class ConsentForm(Form):
     source: Annotated[Source, Field(description="Which form, event or system; empty: this API key")] = ""
     wording: Annotated[Source, Field(description="The version of the words that they agreed to")] = ""
     note: Annotated[Note, Field(description="Where the paper is, or which relationship; needed for those two")] = ""
-    occurred_at: Annotated[Moment, AfterValidator(_past)] | None = None
+    occurred_at: Consented | None = None
     ip: Annotated[str, Field(max_length=45), AfterValidator(_address)] | None = None
     user_agent: Line = ""
 

@@ -74,8 +74,8 @@ _UNKNOWN = {
     "reason": "dispatcher_lost", "changed_at": _AT,
 }  # fmt: skip
 _SUPPRESSION = {
-    "email": "b@example.net", "list_id": 0, "scope": "tenant", "reason": "manual", "source": "api", "created_at": _AT,
-    "expires_at": None,
+    "email": "b@example.net", "erased": False, "list_id": 0, "scope": "tenant", "reason": "manual", "source": "api",
+    "created_at": _AT, "expires_at": None,
 }  # fmt: skip
 _RECORDS = [
     {"name": "hb2r._domainkey.mail.example.jp", "type": "TXT", "value": "v=DKIM1; k=rsa; p=MIIBIjANBg…",

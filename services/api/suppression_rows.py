@@ -1,6 +1,7 @@
 """Rows of the suppression list, a tenant's or the platform's.
 
-Promises: every statement names whose rows it means. The cursor of somebody who may not read addresses is sealed, as it
+Promises: every statement names whose rows it means; what stands for somebody who was erased is shown without what it is
+kept by. The cursor of somebody who may not read addresses is sealed, as it
 has one in it.
 Fails: 422 for what is no address, no domain, or no cursor of ours.
 """
@@ -16,6 +17,7 @@ from fastapi import Query, Request
 from pydantic import AfterValidator
 
 from hayabin.database.engine import Connection
+from hayabin.database.erasing import anonymous_sql, shown_sql
 from hayabin.database.sealing import SealBroken, seal, unseal
 from hayabin.database.suppressing import PLATFORM_TENANT, domain_sql
 from hayabin.domain.suppression import SuppressionReason
@@ -27,15 +29,18 @@ from services.api.paging import cursor_of, text_after
 from services.api.problems import Problem
 
 _COLUMNS: Final = (
-    f"address_key AS email, list_id, CASE tenant_id WHEN {PLATFORM_TENANT} THEN 'platform' ELSE 'tenant' END AS scope, "
+    f"{shown_sql('address_key')} AS email, {anonymous_sql('address_key')} AS erased, list_id, "
+    f"CASE tenant_id WHEN {PLATFORM_TENANT} THEN 'platform' ELSE 'tenant' END AS scope, "
     "reason, source, created_at, expires_at"
 )
 _PURPOSE: Final = "cursor of suppressions"
 
 _ADD_SQL = """
-INSERT INTO suppressions (tenant_id, address_key, list_id, reason, source, expires_at)
+INSERT INTO suppressions AS s (tenant_id, address_key, list_id, reason, source, expires_at)
 SELECT $1, key, $3, $4, 'api', $5 FROM unnest($2::text[]) AS k(key)
-ON CONFLICT (tenant_id, address_key, list_id) DO UPDATE SET expires_at = excluded.expires_at
+ON CONFLICT (tenant_id, address_key, list_id) DO UPDATE
+SET reason = excluded.reason, source = excluded.source, expires_at = excluded.expires_at
+WHERE s.expires_at IS NOT NULL AND COALESCE(excluded.expires_at > s.expires_at, true)
 RETURNING (xmax = 0) AS added"""
 
 _PAGE_SQL = f"""
@@ -119,9 +124,10 @@ def keys_of(emails: Sequence[str] | None, domains: Sequence[str] | None) -> list
 async def add(
     db: Connection, tenant_id: int, keys: Sequence[str], list_id: int, reason: SuppressionReason, until: datetime | None
 ) -> dict[str, int]:
-    """Add rows; of those that stand already the end is changed, not the reason."""
+    """Add rows; one that stands already gives way to what holds longer, and is never made shorter."""
     rows = await db.fetch(_ADD_SQL, tenant_id, list(keys), list_id, reason.value, until)
-    return {"added": sum(row["added"] for row in rows), "known": sum(not row["added"] for row in rows)}
+    added = sum(row["added"] for row in rows)
+    return {"added": added, "known": len(keys) - added}
 
 
 async def page_of(db: Connection, tenant_id: int, which: Which, place: tuple[str, int], limit: int) -> list[Any]:

@@ -3,7 +3,8 @@
 Promises: one transaction for a report. A DSN of a refusal for good moves ``accepted`` or ``unknown`` to ``bounced``
 and suppresses the address where the address is at fault; a complaint moves to ``complained`` and suppresses; a DSN of a
 soft failure leaves an event (and proves that an ``unknown`` mail was accepted). The same report again, as the same or
-as another mail, changes nothing more. What names no attempted message of ours is quarantined and changes nothing.
+as another mail, changes nothing more. What names no attempted message of ours is quarantined and changes nothing. Of a
+person who was erased since, the report's words are kept nowhere: they have the address in them.
 Fails: ``TemporaryFailure`` while the row is claimed (its outcome is on the way) or Postgres is away; ``PoisonMessage``
 for what is no event.
 """
@@ -20,6 +21,7 @@ from hayabin.contracts.event_pb2 import BounceEvent
 from hayabin.crash_points import CrashPoint, reach
 from hayabin.database import ledger
 from hayabin.database.engine import Connection, Pool
+from hayabin.database.erasing import is_anonymous
 from hayabin.database.unsubscribing import Hand, Scope, stop
 from hayabin.domain.bounce_reason import classify_status
 from hayabin.domain.consent import ConsentBasis
@@ -57,6 +59,9 @@ _UNDERSTOOD: Final = frozenset(
     }
 )
 """Counted and not kept: there is nothing to look into, and out-of-office notes would push out what is worth a look."""
+
+_NOTHING_TO_LOOK_INTO: Final = frozenset({RefusedReason.AUTOMATIC, RefusedReason.UNKNOWN_PERSON})
+"""The same for mails to an unsubscribe address; whoever was erased must not be known again by their mail."""
 
 _ROW_SQL = """
 SELECT m.id, m.tenant_id, m.campaign_id, m.address_key, m.state, m.attempt,
@@ -116,7 +121,7 @@ class Reports:
                     get_logger().info("unsubscribed", message_id=claim.message_id, by="mail")
                 except Refused as refusal:
                     kind = refusal.reason.value
-                    if refusal.reason is not RefusedReason.AUTOMATIC:
+                    if refusal.reason not in _NOTHING_TO_LOOK_INTO:
                         await keep(connection, mail, received_at, kind)
         return kind
 
@@ -140,7 +145,8 @@ class Reports:
         if row["state"] == MessageState.CLAIMED:
             raise TemporaryFailure("attempt_under_way", f"message {row['id']}")
         if max(found.attempt or 1, 1) > row["attempt"]:
-            await keep(connection, mail, received_at, NEVER_ATTEMPTED)
+            if not is_anonymous(row["address_key"]):
+                await keep(connection, mail, received_at, NEVER_ATTEMPTED)
             return
         for link in tracing.link_of(row["traceparent"]):
             span.add_link(link.context)
@@ -159,9 +165,11 @@ async def _apply(connection: Connection, row: Any, fact: BounceFact, received_at
     moved = await ledger.move(connection, [row["id"]], target, reason)
     name = f"{fact.kind} {row['id']} {fact.attempt} {target} {fact.status} {reason}"
     event_id = hashlib.blake2b(name.encode(), digest_size=16).digest()
-    detail = storable(" ".join(filter(None, (reason, fact.status, fact.diagnostic))), DETAIL_MAX_CHARS)
+    anonymous = is_anonymous(row["address_key"])  # nobody's any more, and suppressed
+    words = "" if anonymous else " ".join(filter(None, (reason, fact.status, fact.diagnostic)))
+    detail = storable(words, DETAIL_MAX_CHARS)
     fresh = await note(connection, ReportEvent(event_id, row, fact.kind.value, detail, received_at))
-    if to_suppress and fresh:
+    if to_suppress and fresh and not anonymous:
         of = SuppressionReason.COMPLAINT if fact.kind is FactKind.COMPLAINT else SuppressionReason.HARD_BOUNCE
         await suppress(connection, row, of)
     get_logger().info(

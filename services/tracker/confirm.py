@@ -13,9 +13,10 @@ from starlette.responses import Response
 
 from hayabin.database import confirming
 from hayabin.database.confirming import Confirmation, Verdict
-from hayabin.database.engine import AWAY, Connection, Pool
+from hayabin.database.engine import Connection, Pool
 from hayabin.domain.token import TokenInvalid, TokenRing
 from hayabin.telemetry.logging import get_logger
+from services.tracker.frame import or_away
 from services.tracker.rendering import Pages
 from services.tracker.visitors import Visitors
 
@@ -34,19 +35,18 @@ class Confirm:
 
     async def answer(self, request: Request) -> Response:
         """Any request to ``/s/<token>``; a POST needs no body, as it is no link that does it."""
-        try:
-            async with asyncio.timeout(self.database_within_s), self.pool.acquire() as connection:
-                if request.method != "POST":
-                    return self._page(request, await self._look(connection, request), now=False)
-                async with connection.transaction():
-                    asked = await self._look(connection, request, lock=True)
-                    does = asked is not None and asked.verdict is Verdict.OPEN
-                    if asked is not None and does:
-                        ip, user_agent = self.visitors.ip(request), self.visitors.user_agent(request)
-                        await confirming.confirm(connection, asked, ip, user_agent)
-        except AWAY as error:
-            get_logger().warning("confirmation_waits", method=request.method, error=repr(error))
-            return self.pages.notice(request, 503, "away")
+        return await or_away(request, self.pages, "confirmation_waits", self._answer(request))
+
+    async def _answer(self, request: Request) -> Response:
+        async with asyncio.timeout(self.database_within_s), self.pool.acquire() as connection:
+            if request.method != "POST":
+                return self._page(request, await self._look(connection, request), now=False)
+            async with connection.transaction():
+                asked = await self._look(connection, request, lock=True)
+                does = asked is not None and asked.verdict is Verdict.OPEN
+                if asked is not None and does:
+                    ip, user_agent = self.visitors.ip(request), self.visitors.user_agent(request)
+                    await confirming.confirm(connection, asked, ip, user_agent)
         if asked is not None and does:
             get_logger().info("confirmed", kind=asked.row["kind"], form_id=asked.row["form_id"])
         return self._page(request, asked, now=does)

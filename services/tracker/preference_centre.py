@@ -18,12 +18,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hayabin.database import preferences
-from hayabin.database.engine import AWAY, Connection, Pool
+from hayabin.database.engine import Connection, Pool
 from hayabin.database.preferences import Preferences, Visitor
 from hayabin.domain.address import Address, AddressInvalid, parse_address
-from hayabin.domain.token import TokenInvalid, TokenRing, UnsubscribeClaim
+from hayabin.domain.token import TokenRing, UnsubscribeClaim
 from hayabin.telemetry.logging import get_logger
 from services.tracker.form_body import BodyTooLong, BodyUnreadable, Filled, read_form
+from services.tracker.frame import by_link
 from services.tracker.rendering import Pages
 from services.tracker.visitors import Visitors
 from services.tracker.words import LANGUAGES
@@ -66,15 +67,7 @@ class PreferenceCentre:
 
     async def answer(self, request: Request) -> Response:
         """Any request to ``/p/<token>``."""
-        try:
-            claim = self.ring.read_unsubscribe(request.path_params["token"])
-        except TokenInvalid:
-            return self.pages.notice(request, 404, "bad_link")
-        try:
-            return await (self._change(request, claim) if request.method == "POST" else self._show(request, claim))
-        except AWAY as error:
-            get_logger().warning("preferences_wait", method=request.method, error=repr(error))
-            return self.pages.notice(request, 503, "away")
+        return await by_link(request, self.ring, self.pages, "preferences_wait", show=self._show, change=self._change)
 
     async def _show(self, request: Request, claim: UnsubscribeClaim) -> Response:
         async with asyncio.timeout(self.database_within_s), self.pool.acquire() as connection:

@@ -2,7 +2,8 @@
 
 Promises: an event counts once, however often it arrives; first opens and clicks of a message are counted apart from the
 total, and the last ones of a contact are kept for segments; a message that was ``unknown`` and is opened or clicked
-becomes ``accepted``. An event of a message that the ledger does not have (any more) changes nothing.
+becomes ``accepted``. Of a person who was erased since, the browser is not kept. An event of a message that the ledger
+does not have (any more) changes nothing.
 Fails: ``PoisonMessage`` for a batch that holds anything but opens and clicks; database errors as they are, and nothing
 was changed then.
 """
@@ -16,6 +17,7 @@ from hayabin.contracts.codec import decode
 from hayabin.contracts.event_pb2 import ENGAGEMENT_KIND_CLICK, ENGAGEMENT_KIND_OPEN, Event, EventBatch
 from hayabin.database import ledger
 from hayabin.database.engine import Connection
+from hayabin.database.erasing import anonymous_sql
 from hayabin.domain.errors import PoisonMessage
 from hayabin.domain.message import MessageState
 
@@ -25,11 +27,12 @@ _BIGINT_MAX: Final = 2**63 - 1
 _LINK_MAX: Final = 2**31 - 1
 _KINDS: Final = {ENGAGEMENT_KIND_OPEN: "open", ENGAGEMENT_KIND_CLICK: "click"}
 
-_PROJECT_SQL = """
+_PROJECT_SQL = f"""
 WITH given AS (
-    SELECT g.*, m.tenant_id, m.campaign_id, m.state
+    SELECT g.event_id, g.message_id, g.kind, g.link, g.occurred_at, m.tenant_id, m.campaign_id, m.state,
+           CASE WHEN {anonymous_sql("m.address_key")} THEN '' ELSE g.user_agent END AS detail
     FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::int[], $5::text[], $6::timestamptz[])
-         AS g(event_id, message_id, kind, link, detail, occurred_at)
+         AS g(event_id, message_id, kind, link, user_agent, occurred_at)
     JOIN messages m ON m.id = g.message_id),
 fresh AS (
     INSERT INTO events (event_id, tenant_id, campaign_id, message_id, kind, link, detail, occurred_at)
@@ -59,9 +62,9 @@ tally AS (
     GROUP BY 1, 2),
 counted AS (INSERT INTO counter_deltas (campaign_id, name, n) SELECT campaign_id, name, n FROM tally)
 SELECT (SELECT count(*) FROM fresh) AS fresh,
-       COALESCE((SELECT array_agg(DISTINCT message_id) FROM given WHERE state = 'unknown'), '{}') AS unknown,
+       COALESCE((SELECT array_agg(DISTINCT message_id) FROM given WHERE state = 'unknown'), '{{}}') AS unknown,
        COALESCE((SELECT array_agg(DISTINCT traceparent) FROM campaigns
-                 WHERE id IN (SELECT campaign_id FROM fresh) AND traceparent <> ''), '{}') AS traceparents"""
+                 WHERE id IN (SELECT campaign_id FROM fresh) AND traceparent <> ''), '{{}}') AS traceparents"""  # noqa: S608 - an expression of ours
 
 _STILL_UNKNOWN_SQL = "SELECT id FROM messages WHERE id = ANY($1) AND state = 'unknown' ORDER BY id FOR UPDATE"
 

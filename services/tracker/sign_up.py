@@ -16,11 +16,12 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hayabin.database.engine import AWAY, Connection, Pool
+from hayabin.database.engine import Connection, Pool
 from hayabin.database.signing_up import SignUp, take_down
 from hayabin.domain.address import AddressInvalid, parse_address
 from hayabin.telemetry.logging import get_logger
 from services.tracker.form_body import BodyTooLong, BodyUnreadable, Filled, read_form
+from services.tracker.frame import or_away
 from services.tracker.rendering import Pages
 from services.tracker.visitors import Visitors
 
@@ -58,11 +59,8 @@ class SignUpForms:
         public_id = request.path_params["form"]
         if _PUBLIC_ID.fullmatch(public_id) is None:
             return self.pages.notice(request, 404, "no_form")
-        try:
-            return await (self._take if request.method == "POST" else self._show)(request, public_id)
-        except AWAY as error:
-            get_logger().warning("sign_up_waits", method=request.method, error=repr(error))
-            return self.pages.notice(request, 503, "away")
+        answer = (self._take if request.method == "POST" else self._show)(request, public_id)
+        return await or_away(request, self.pages, "sign_up_waits", answer)
 
     async def _show(self, request: Request, public_id: str) -> Response:
         async with asyncio.timeout(self.database_within_s), self.pool.acquire() as connection:

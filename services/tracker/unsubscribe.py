@@ -15,13 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hayabin.crash_points import CrashPoint, reach
-from hayabin.database.engine import AWAY, Pool
+from hayabin.database.engine import Pool
 from hayabin.database.unsubscribing import Hand, Scope, Standing, look, stop
-from hayabin.domain.token import TokenInvalid, TokenRing, UnsubscribeClaim
+from hayabin.domain.token import TokenRing, UnsubscribeClaim
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import ENGAGEMENTS
 from services.tracker.answers import text
 from services.tracker.form_body import BodyTooLong, BodyUnreadable, read_form
+from services.tracker.frame import by_link
 from services.tracker.rendering import Pages
 from services.tracker.visitors import Visitors
 
@@ -41,15 +42,7 @@ class Unsubscribe:
 
     async def answer(self, request: Request) -> Response:
         """Any request to ``/u/<token>``."""
-        try:
-            claim = self.ring.read_unsubscribe(request.path_params["token"])
-        except TokenInvalid:
-            return self.pages.notice(request, 404, "bad_link")
-        try:
-            return await (self._change(request, claim) if request.method == "POST" else self._show(request, claim))
-        except AWAY as error:
-            get_logger().warning("unsubscribe_waits", method=request.method, error=repr(error))
-            return self.pages.notice(request, 503, "away")
+        return await by_link(request, self.ring, self.pages, "unsubscribe_waits", show=self._show, change=self._change)
 
     async def _show(self, request: Request, claim: UnsubscribeClaim) -> Response:
         async with asyncio.timeout(self.database_within_s), self.pool.acquire() as connection:

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from hayabin.database.erasing import shown_sql
 from hayabin.domain.transfer import ExportSubject
 from services.api.access import Scope
 
@@ -156,7 +157,7 @@ SUBJECTS: Final[Mapping[ExportSubject, Subject]] = {
         order="m.contact_id", filters={"list_id": int, "state": str}, needed=frozenset({"list_id"}),
     ),
     ExportSubject.SUPPRESSIONS: Subject(
-        columns={"email": Column("s.address_key", Kind.ADDRESS), "list_id": Column("s.list_id"),
+        columns={"email": Column(shown_sql("s.address_key"), Kind.ADDRESS), "list_id": Column("s.list_id"),
                  "reason": Column("s.reason"), "source": Column("s.source", Kind.FREE_TEXT),
                  "created_at": Column("s.created_at"), "expires_at": Column("s.expires_at")},
         source="""FROM suppressions s WHERE s.tenant_id = $1 AND ($2::bigint IS NULL OR s.list_id = $2)""",
@@ -185,7 +186,7 @@ SUBJECTS: Final[Mapping[ExportSubject, Subject]] = {
     ),
     ExportSubject.EVENTS: Subject(
         columns={"id": Column("e.id"), "campaign_id": Column("e.campaign_id"), "message_id": Column("e.message_id"),
-                 "email": Column("m.address_key", Kind.ADDRESS), "kind": Column("e.kind"),
+                 "email": Column(shown_sql("m.address_key"), Kind.ADDRESS), "kind": Column("e.kind"),
                  "detail": Column("e.detail", Kind.FREE_TEXT), "occurred_at": Column("e.occurred_at")},
         source="""FROM events e LEFT JOIN messages m ON m.id = e.message_id AND m.tenant_id = e.tenant_id
             WHERE e.tenant_id = $1 AND ($2::bigint IS NULL OR e.campaign_id = $2)

@@ -57,6 +57,18 @@ NOT_REACHED: Final[tuple[dict[str, str], ...]] = (
         "バックアップから復元した場合は、消去をやり直してください。",
     },
     {
+        "what": "quarantine: mail that comes in later",
+        "en": "Mail that comes in after the erasure and names no message of ours is kept for a look until newer mail "
+        "takes its place. Erase the person again to drop it.",
+        "ja": "消去後に届き、どの送信にも結び付かないメールは、新しいメールに置き換わるまで確認用に保管されます。"
+        "もう一度消去すると削除されます。",
+    },
+    {
+        "what": "segments, templates, campaigns; source and wording of consents",
+        "en": "What your team or its programs wrote into rules, texts, names and sources is not searched.",
+        "ja": "担当者やプログラムが条件・本文・名称・取得元に書いた内容は検索しません。",
+    },
+    {
         "what": "mail already sent; logs of other systems",
         "en": "What the person's provider and other systems hold is outside of Hayabin.",
         "ja": "送信済みのメールや他のシステムの記録は対象外です。",

@@ -19,7 +19,7 @@ from services.api.people_jobs.erase_contact import (
     replace_suppressions,
 )
 from services.api.people_jobs.erase_files import forget_exports, forget_imports
-from services.api.people_jobs.erase_ledger import look_again, next_pages
+from services.api.people_jobs.erase_ledger import forget_late, look_again, next_pages
 from services.api.people_jobs.erase_papers import drop_quarantined, forget_answers, forget_import_errors
 from services.api.people_jobs.jobs import Job
 from services.api.people_jobs.mentions import Mentions
@@ -41,6 +41,8 @@ class Step(StrEnum):
     CONTACT_AGAIN = "contact_again"
     LEDGER = "ledger"
     UNDER_WAY = "under_way"  # rows that somebody had in hand
+    OTHERS_AGAIN = "others_again"  # transactions that began before the ledger was anonymous
+    LATE = "late"  # what these wrote: a report, an opening, an unsubscribe
     BELT = "belt"
     PARKED = "parked"  # apart: the embedded belt's own connection must not wait for this one's locks
     ANSWERS = "answers"
@@ -75,12 +77,14 @@ async def _do(step: Step, job: Job, broker: Broker | None) -> bool:  # noqa: C90
             await close_the_gate(job)
         case Step.CONTACT | Step.CONTACT_AGAIN:
             await remove_contact(job)
-        case Step.OTHERS:
+        case Step.OTHERS | Step.OTHERS_AGAIN:
             return _waits(job, not await others_are_through(job))
         case Step.LEDGER:
             return await next_pages(job)
         case Step.UNDER_WAY:
             return _waits(job, await look_again(job))
+        case Step.LATE:
+            await forget_late(job)
         case Step.BELT:
             await clear_tables(job)
         case Step.PARKED:

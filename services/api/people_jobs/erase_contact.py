@@ -18,6 +18,12 @@ SELECT $1, key, 0, $3, $4 FROM unnest($2::text[]) AS k(key)
 ON CONFLICT (tenant_id, address_key, list_id)
 DO UPDATE SET reason = excluded.reason, source = excluded.source, expires_at = NULL"""
 
+_THROUGH_SQL = """
+SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8 AND NOT EXISTS (
+    SELECT 1 FROM pg_stat_activity a
+    WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
+      AND a.xact_start < $2::text::timestamptz)"""
+
 _CONTACTS_SQL = "SELECT id, address, wire FROM contacts WHERE tenant_id = $1 AND address_key = ANY($2) FOR UPDATE"
 
 _OTHERS_HISTORY_SQL = """
@@ -53,16 +59,7 @@ async def remove_contact(job: Job) -> None:
     await job.run("contact_changes", Became.ERASED, "DELETE FROM contact_changes WHERE contact_id = ANY($1)", ids)
     words = sorted({word.lower() for word in (*person.keys, *person.written)})
     await job.run("contact_changes", Became.ANONYMISED, _OTHERS_HISTORY_SQL, tenant_id, words)
-    await job.run(
-        "contact_activity",
-        Became.ERASED,
-        "DELETE FROM contact_activity WHERE tenant_id = $1 AND contact_id = ANY($2)",
-        tenant_id,
-        ids,
-    )
-    for address_key, hash_ in zip(person.keys, await erasing.hashes(connection, tenant_id, person.keys), strict=True):
-        rows = await consent.anonymise(connection, tenant_id, address_key, hash_)
-        job.count("consents", Became.ANONYMISED, rows)
+    await forget_traces(job, person)
     gone = await connection.fetch(_CONFIRMATIONS_SQL, tenant_id, person.keys, ids)
     job.count("confirmations", Became.ERASED, len(gone))
     person.written = sorted({*person.written, *(row[name] for row in gone for name in ("address", "wire"))})
@@ -70,14 +67,39 @@ async def remove_contact(job: Job) -> None:
         "contacts", Became.ERASED, "DELETE FROM contacts WHERE tenant_id = $1 AND id = ANY($2)", tenant_id, ids
     )
     job.notes.update(person.to_notes())
-    job.notes["transaction"] = str(await connection.fetchval("SELECT pg_current_xact_id()::text"))
+    await note_transaction(job)
+
+
+async def forget_traces(job: Job, person: Person) -> None:
+    """What others write about the person by the contact's id and the address: activity, and the consent ledger."""
+    connection, tenant_id = job.connection, job.tenant_id
+    await job.run(
+        "contact_activity",
+        Became.ERASED,
+        "DELETE FROM contact_activity WHERE tenant_id = $1 AND contact_id = ANY($2)",
+        tenant_id,
+        person.contact_ids,
+    )
+    for address_key, hash_ in zip(person.keys, await erasing.hashes(connection, tenant_id, person.keys), strict=True):
+        rows = await consent.anonymise(connection, tenant_id, address_key, hash_)
+        job.count("consents", Became.ANONYMISED, rows)
+
+
+async def note_transaction(job: Job) -> None:
+    """Remember this transaction, for ``others_are_through``."""
+    job.notes["transaction"] = str(await job.connection.fetchval("SELECT pg_current_xact_id()::text"))
+    job.notes.pop("committed_by", None)
 
 
 async def others_are_through(job: Job) -> bool:
-    """Whether every transaction has ended that began before the contact was removed, and might have put it back."""
-    through: bool = await job.connection.fetchval(
-        "SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8", job.notes["transaction"]
-    )
+    """Whether every transaction has ended that began before the noted one, and might put back what that took away.
+
+    One that has written nothing yet has no number, and may have read what it is going to write: it is known by when it
+    began.
+    """
+    if "committed_by" not in job.notes:  # a step later, so the noted one is over
+        job.notes["committed_by"] = await job.connection.fetchval("SELECT clock_timestamp()::text")
+    through: bool = await job.connection.fetchval(_THROUGH_SQL, job.notes["transaction"], job.notes["committed_by"])
     return through
 
 

@@ -35,9 +35,14 @@ _FORGET_NAME_SQL = "UPDATE import_jobs SET filename = $2, error = $3 WHERE id = 
 _FILTERS_SQL = "SELECT id, filter::text AS filter FROM export_jobs WHERE tenant_id = $1 AND filter <> '{}'"
 _FORGET_FILTER_SQL = "UPDATE export_jobs SET filter = '{}' WHERE id = $1"
 ERASED: Final = "[erased]"
-_OWN_SQL = """
-UPDATE person_jobs SET result = NULL, expires_at = NULL
-WHERE tenant_id = $1 AND hash = $2 AND id <> $3 AND result IS NOT NULL"""
+_OPEN_COPIES_SQL = """
+SELECT true FROM person_jobs
+WHERE tenant_id = $1 AND kind = 'export' AND state IN ('queued', 'running') AND address_key = ANY($2) LIMIT 1"""
+_COPIES_SQL = "SELECT id FROM person_jobs WHERE tenant_id = $1 AND result IS NOT NULL ORDER BY id"
+_COPY_SQL = "SELECT result FROM person_jobs WHERE id = $1"
+_DROP_COPY_SQL = "UPDATE person_jobs SET result = NULL, expires_at = NULL WHERE id = $1"
+_REASONS_SQL = "SELECT id, reason FROM person_jobs WHERE tenant_id = $1 AND id <> $2 AND position('@' IN reason) > 0"
+_FORGET_REASON_SQL = "UPDATE person_jobs SET reason = $2 WHERE id = $1"
 _RUNNING: Final = frozenset({"running"})
 
 
@@ -93,5 +98,16 @@ async def forget_exports(job: Job) -> bool:
             continue
         await job.connection.execute(_EXPORT_EXPIRES_SQL, row["id"])
         await job.run("export_chunks", Became.ERASED, "DELETE FROM export_chunks WHERE job_id = $1", row["id"])
-    await job.run("person_jobs", Became.ERASED, _OWN_SQL, job.tenant_id, job.hash, job.id)
-    return waits
+    return await _drop_copies(job, mentions) or waits
+
+
+async def _drop_copies(job: Job, mentions: Mentions) -> bool:
+    """Copies of what is held about somebody that have the person in them; true while one of the person is made."""
+    for row in await job.connection.fetch(_COPIES_SQL, job.tenant_id):
+        if mentions.in_bytes(await job.connection.fetchval(_COPY_SQL, row["id"])):
+            await job.run("person_jobs", Became.ERASED, _DROP_COPY_SQL, row["id"])
+    for row in await job.connection.fetch(_REASONS_SQL, job.tenant_id, job.id):
+        if mentions.in_text(row["reason"]):
+            reason = mentions.without(row["reason"], ERASED)
+            await job.run("person_jobs", Became.ANONYMISED, _FORGET_REASON_SQL, row["id"], reason)
+    return bool(await job.connection.fetchval(_OPEN_COPIES_SQL, job.tenant_id, job.notes["keys"]))

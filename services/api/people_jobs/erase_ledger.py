@@ -3,7 +3,8 @@
 Promises: rows keep what numbers are made of (state, reason, codes, times), so that reports stay right, and lose whose
 they are: address, snapshot, replies, transcript, details of events. A row that a dispatcher has in hand is left until
 its outcome is there, and looked at again; so is one whose outcome is younger than ``SETTLE_S``, as its transcript may
-be on the way.
+be on the way. Once no row has the address any more and every transaction is through that may have seen it, what these
+wrote goes, too; whoever writes after that sees that the row is nobody's (``hayabin.database.erasing``).
 Fails: database errors come out; that page is done again.
 """
 
@@ -12,7 +13,7 @@ from typing import Final
 
 from hayabin.database import ledger
 from hayabin.domain.message import WAITING, MessageState
-from services.api.people_jobs.erase_contact import stand_in
+from services.api.people_jobs.erase_contact import forget_traces, note_transaction, stand_in
 from services.api.people_jobs.jobs import Became, Job
 from services.api.people_jobs.person import Person, ledger_page
 
@@ -56,7 +57,14 @@ async def look_again(job: Job) -> bool:
     ids: list[int] = job.notes.get("messages", [])
     settled = await _settled(job, ids)
     await anonymise(job, settled)
+    await note_transaction(job)
     return len(settled) < len(ids)
+
+
+async def forget_late(job: Job) -> None:
+    """Anonymise what was written by whoever had seen the address in the ledger."""
+    await anonymise(job, job.notes.get("messages", []))
+    await forget_traces(job, Person.from_notes(job.tenant_id, job.notes))
 
 
 async def _settled(job: Job, ids: Sequence[int]) -> list[int]:

@@ -6,7 +6,6 @@ Fails: never; what cannot be decoded is searched as it is. Unpacked content is b
 """
 
 import base64
-import binascii
 import json
 import quopri
 import re
@@ -62,14 +61,15 @@ def _views(content: bytes) -> Iterator[bytes]:
     if b"=" in content:
         yield quopri.decodestring(content)
     for run in _BASE64.finditer(content):
-        try:
-            yield base64.b64decode(run[0])
-        except binascii.Error:  # a word of letters that is no base64
-            continue
+        letters = run[0].translate(None, b"\r\n=")
+        for skipped in range(4):  # a word of the line above may stand before it, and shift what each letter means
+            end = len(letters) - ((len(letters) - skipped) % 4 == 1)  # a lone letter holds no byte
+            yield base64.b64decode(letters[skipped:end] + b"=" * ((skipped - end) % 4))
 
 
 def _unpacked(content: bytes) -> bytes:
     try:
-        return zstandard.ZstdDecompressor().decompressobj().decompress(content)[:MAX_UNPACKED_BYTES]
+        with zstandard.ZstdDecompressor().stream_reader(content) as reader:
+            return reader.read(MAX_UNPACKED_BYTES)
     except zstandard.ZstdError:
         return content

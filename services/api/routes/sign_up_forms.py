@@ -12,7 +12,7 @@ from fastapi import APIRouter, Body, Request
 
 from services.api.access import Db, Principal, ReadContacts, WriteContacts
 from services.api.forms import Id
-from services.api.paging import Cursor, Limit, after, page
+from services.api.paging import Cursor, Limit, after, page, page_of
 from services.api.problems import Problem, not_found
 from services.api.routes import campaign_rows
 from services.api.sign_up_embed import embed, form_url
@@ -26,7 +26,7 @@ _COLUMNS = f"id, public_id, version, {', '.join(SETTINGS)}, created_at, updated_
 _INSERT_SQL = f"""
 INSERT INTO sign_up_forms (tenant_id, public_id, {", ".join(SETTINGS)})
 VALUES ($1, $2, {", ".join(f"${place + 3}" for place in range(len(SETTINGS)))})
-ON CONFLICT DO NOTHING RETURNING {_COLUMNS}"""
+RETURNING {_COLUMNS}"""
 
 _UPDATE_SQL = f"""
 UPDATE sign_up_forms SET version = $3, {", ".join(f"{name} = ${place + 4}" for place, name in enumerate(SETTINGS))},
@@ -50,40 +50,22 @@ async def _require(db: Db, who: Principal, form_id: int, *, lock: bool = False) 
     return dict(row)
 
 
-async def _require_name(db: Db, who: Principal, name: str, form_id: int = 0) -> None:
-    if await db.fetchval(
-        "SELECT true FROM sign_up_forms WHERE tenant_id = $1 AND name = $2 AND deleted_at IS NULL AND id <> $3",
-        who.tenant_id,
-        name,
-        form_id,
-    ):
-        raise Problem(409, "name-taken", "There is a form of this name.")
-
-
 @router.post("", status_code=201, operation_id="createForm")
 async def create(db: Db, who: WriteContacts, form: Annotated[SignUpForm, Body()]) -> dict[str, Any]:
     """Create a sign-up form; it is open at once, at `/f/<public_id>` of the tracker."""
     values = await checked(db, who, form)
     await campaign_rows.require_verified(db, values["domain_id"], override=form.allow_unverified_domain)
-    await _require_name(db, who, form.name)
     row = await db.fetchrow(_INSERT_SQL, who.tenant_id, secrets.token_urlsafe(16), *(values[name] for name in SETTINGS))
-    if row is None:
-        raise Problem(409, "name-taken", "There is a form of this name.")
-    await db.execute(_VERSION_SQL, row["id"])
-    return dict(row)
+    made = dict(row or {})
+    await db.execute(_VERSION_SQL, made["id"])
+    return made
 
 
 @router.get("", operation_id="listForms")
 async def listed(db: Db, who: ReadContacts, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
     """Sign-up forms in order of id, without those that were deleted."""
-    rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM sign_up_forms WHERE tenant_id = $1 AND id > $2 AND deleted_at IS NULL "
-        "ORDER BY id LIMIT $3",
-        who.tenant_id,
-        after(cursor),
-        limit + 1,
-    )
-    return page(rows, limit)
+    open_forms = f"SELECT {_COLUMNS} FROM sign_up_forms WHERE tenant_id = $1 AND deleted_at IS NULL"
+    return await page_of(db, who.tenant_id, open_forms, limit, cursor)
 
 
 @router.get("/{form_id}", operation_id="getForm")
@@ -101,7 +83,6 @@ async def change(db: Db, who: WriteContacts, form_id: Id, form: SignUpFormChange
     values = await checked(db, who, whole)
     if values["domain_id"] != stored["domain_id"]:
         await campaign_rows.require_verified(db, values["domain_id"], override=form.allow_unverified_domain)
-    await _require_name(db, who, whole.name, form_id)
     newer = any(values[name] != stored[name] for name in VERSIONED)
     version = stored["version"] + newer
     row = await db.fetchrow(_UPDATE_SQL, who.tenant_id, form_id, version, *(values[name] for name in SETTINGS))

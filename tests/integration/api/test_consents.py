@@ -53,8 +53,11 @@ async def test_opt_out_of_everything_ends_every_list(client: Client, database: D
                  {"list_id": lists[0], "action": "forget"}):  # fmt: skip
         answer = await client.post("/v1/consents", json={"contact_id": one, **WRITTEN, "basis": "api", **form})
         problem(answer, 422, "invalid-request")
-    for form in ({"contact_id": one, "list_id": 10**9}, {"contact_id": 10**9, "list_id": lists[0]}):
-        problem(await client.post("/v1/consents", json={"action": "opt_out", **WRITTEN, **form}), 404, "not-found")
+    ahead = {"contact_id": one, "list_id": 0, "action": "opt_out", "occurred_at": "2999-01-01T00:00:00Z", **WRITTEN}
+    errors = problem(await client.post("/v1/consents", json=ahead), 422, "invalid-request")["errors"]
+    assert [error["pointer"] for error in errors] == ["#/occurred_at"]
+    for missing in ({"contact_id": one, "list_id": 10**9}, {"contact_id": 10**9, "list_id": lists[0]}):
+        problem(await client.post("/v1/consents", json={"action": "opt_out", **WRITTEN, **missing}), 404, "not-found")
 
 
 async def test_ledger_is_found_by_person_list_action_and_period(client: Client, make_client: MakeClient) -> None:

@@ -50,11 +50,11 @@ async def test_erased_person_is_nowhere_in_the_database(client: Client, database
     assert await found_in(database) == {}
     assert await database.pool.fetchval("SELECT count(*) FROM contacts WHERE id = $1", world.contact_id) == 0
     stand_in = erasing.MARK + job["address_hash"]
-    row = await database.pool.fetchrow(
+    (row,) = await database.pool.fetch(
         "SELECT address_key, state, reason FROM messages WHERE id = $1", world.waiting_id
     )
     assert tuple(row) == (stand_in, "suppressed", "erased")
-    row = await database.pool.fetchrow("SELECT m.state, a.code, a.reply FROM messages m JOIN attempts a ON a.message_id = m.id WHERE m.id = $1", world.sent_id)  # fmt: skip
+    (row,) = await database.pool.fetch("SELECT m.state, a.code, a.reply FROM messages m JOIN attempts a ON a.message_id = m.id WHERE m.id = $1", world.sent_id)  # fmt: skip
     assert tuple(row) == ("bounced", 550, None)
     stats = await done(await client.get(f"/v1/campaigns/{world.campaign_id}/stats"), 200)
     assert stats["bounced"] == 2

@@ -87,7 +87,7 @@ async def test_transaction_that_began_before_is_waited_for(client: Client, datab
     async with database.pool.acquire() as late:
         transaction = late.transaction()
         await transaction.start()
-        await late.execute("SELECT pg_current_xact_id()")
+        await late.execute("SELECT")  # nothing is written yet, so it has no number
         job = await erased(client, database)
         assert job["state"] == "running"
         await late.execute(

@@ -83,12 +83,13 @@ async def test_form_that_names_what_is_not_there_is_refused_with_pointers(
     good = {**FORM, "list_ids": [list_id]}
     problem(await client.post("/v1/forms", json={**good, "from_address": "a@x.example"}), 422, "foreign-domain")
     problem(await client.post("/v1/forms", json={**good, "allow_unverified_domain": False}), 409, "unverified-domain")
-    for bad in (
+    several: tuple[dict[str, Any], ...] = (
         {"allowed_origins": ["https://a.example/path"]},
         {"wording": {}},
         {"list_ids": []},
         {"wording": {"fr": {}}},
-    ):
+    )
+    for bad in several:
         problem(await client.post("/v1/forms", json={**good, **bad}), 422, "invalid-request")
     form = await done(await client.post("/v1/forms", json=good), 201)
     for path in (f"/v1/forms/{form['id']}", f"/v1/forms/{form['id']}/versions", f"/v1/forms/{form['id']}/embed"):

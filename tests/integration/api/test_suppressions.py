@@ -52,6 +52,23 @@ async def test_end_of_a_suppression_is_set_moved_and_taken_away(client: Client) 
     problem(await client.patch(f"{PATH}/b@b.example", json=later), 404, "not-found")
 
 
+async def test_suppressing_again_never_makes_a_suppression_shorter(client: Client, database: Database) -> None:
+    """A wish that stands for ever stays so; a pause that would end gives way, with its reason, to what lasts longer."""
+    soon, later = "2098-01-01T00:00:00Z", "2099-01-01T00:00:00Z"
+    await done(await client.post(PATH, json={"emails": ["a@b.example", "b@b.example"], "expires_at": soon}), 201)
+    await database.pool.execute(
+        "UPDATE suppressions SET reason = 'unsubscribe', expires_at = NULL WHERE address_key ^@ 'a'"
+    )
+    await database.pool.execute("UPDATE suppressions SET reason = 'paused' WHERE address_key ^@ 'b'")
+    form = {"emails": ["a@b.example", "b@b.example"], "reason": "imported"}
+    for end, kept in ((later, "2099-01-01"), (soon, "2099-01-01"), (None, "None")):
+        assert await done(await client.post(PATH, json={**form, "expires_at": end}), 201) == {"added": 0, "known": 2}
+        rows = (await done(await client.get(PATH), 200))["items"]
+        assert [(row["reason"], str(row["expires_at"])[:10]) for row in rows] == [
+            ("unsubscribe", "None"), ("imported", kept),
+        ]  # fmt: skip
+
+
 async def test_lifting_a_bounce_puts_subscriptions_back_and_lifting_a_complaint_does_not(
     client: Client, database: Database
 ) -> None:
@@ -98,7 +115,8 @@ async def test_masked_pages_meet_and_their_cursor_tells_no_address(client: Clien
     """Who may not read addresses pages through all of them, and can read none out of the cursor."""
     await done(await client.post(PATH, json={"emails": [f"secret{n}@b.example" for n in range(5)]}), 201)
     masked = await make_client("acme", Scope.SUPPRESSIONS_READ.value)
-    seen, cursor = 0, ""
+    seen = 0
+    cursor: str | None = ""
     while cursor is not None:
         answer = await done(await masked.get(f"{PATH}?limit=2{cursor}"), 200)
         assert {row["email"] for row in answer["items"]} == {"s•••@b.example"}

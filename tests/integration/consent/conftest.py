@@ -83,6 +83,6 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 async def people(pool: Pool) -> People:
     """Ten people on a list."""
     async with pool.acquire() as connection:
-        seeded = await seed_campaign(connection, PEOPLE)  # type: ignore[arg-type]
+        seeded = await seed_campaign(connection, PEOPLE)
     rows = await pool.fetch("SELECT id FROM contacts ORDER BY id")
     return People(pool, seeded, [row["id"] for row in rows])

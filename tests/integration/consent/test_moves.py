@@ -1,5 +1,7 @@
 """Moves on a list: the tables of the domain, history and consent ledger in one statement."""
 
+import dataclasses
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +87,32 @@ async def test_opt_out_suppresses_for_the_list_and_confirmation_lifts_it(people:
     assert len(await people.suppressions()) == 3
     assert await people.move(people.ids[:2], S.SUBSCRIBED, A.CONFIRM) == people.ids[:1]
     assert await people.suppressions() == [(PEOPLE[0], other, "unsubscribe"), (PEOPLE[1], 0, "manual")]
+
+
+async def test_confirmation_by_a_link_ends_the_bounce_on_every_list_and_anybody_elses_word_does_not(
+    people: People,
+) -> None:
+    """A mailbox that got the mail works: other lists are as before the bounce; that somebody says so proves nothing."""
+    tenant_id, list_id = people.seeded.tenant_id, people.seeded.list_id
+    other = await people.pool.fetchval("INSERT INTO lists (tenant_id, name) VALUES ($1, 'o') RETURNING id", tenant_id)
+    one = people.ids[:1]
+    async with people.pool.acquire() as connection, connection.transaction():
+        await subscriptions.move(connection, tenant_id, other, one, S.PENDING, evidence(A.OPT_IN))
+        await subscriptions.move_everywhere(connection, [(tenant_id, PEOPLE[0], "message:1")], S.BOUNCED, A.CHANGE)
+        await connection.execute(
+            "INSERT INTO suppressions (tenant_id, address_key, list_id, reason) VALUES ($1, $2, 0, 'hard_bounce')",
+            tenant_id,
+            PEOPLE[0],
+        )
+    states = "SELECT array_agg(state ORDER BY list_id) FROM list_members WHERE contact_id = $1"
+    await people.move(one, S.SUBSCRIBED, A.CONFIRM)
+    assert await people.pool.fetchval(states, one[0]) == ["subscribed", "bounced"]
+    assert await people.suppressions() == [(PEOPLE[0], 0, "hard_bounce")]
+    async with people.pool.acquire() as connection, connection.transaction():
+        by_link = dataclasses.replace(evidence(A.CONFIRM), by_link=True)
+        await subscriptions.move(connection, tenant_id, list_id, one, S.SUBSCRIBED, by_link)
+    assert await people.pool.fetchval(states, one[0]) == ["subscribed", "pending"]
+    assert await people.suppressions() == []
 
 
 async def test_bounce_leaves_no_word_on_consent_and_is_taken_back_when_the_mailbox_works(people: People) -> None:

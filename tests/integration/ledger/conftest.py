@@ -23,7 +23,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 async def seeded(pool: Pool) -> Seeded:
     """A draft campaign to ten people."""
     async with pool.acquire() as connection:
-        return await seed_campaign(connection, PEOPLE)  # type: ignore[arg-type]
+        return await seed_campaign(connection, PEOPLE)
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ class Oracle:
         async def publish(some: Iterable[outbox.OutboxRow]) -> None:
             rows.extend(some)
 
-        while await outbox.relay(pool, publish):  # type: ignore[arg-type]
+        while await outbox.relay(pool, publish):
             pass
         for row in rows:
             if row.exchange == RENDER_EXCHANGE:

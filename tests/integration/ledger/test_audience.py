@@ -28,7 +28,7 @@ async def filling(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> Seeded:
 async def launched(pool: Pool, slug: str, people: int) -> Seeded:
     """Launch a campaign; the first page is in the ledger."""
     async with pool.acquire() as connection:
-        seeded = await seed_campaign(connection, [f"u{n}@{slug}.example" for n in range(people)], slug=slug)  # type: ignore[arg-type]
+        seeded = await seed_campaign(connection, [f"u{n}@{slug}.example" for n in range(people)], slug=slug)
         async with connection.transaction():
             await launch(connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
     return seeded
@@ -100,7 +100,7 @@ async def test_who_had_left_before_the_launch_is_in_no_page(pool: Pool, monkeypa
     """Neither in the first nor in a later one."""
     monkeypatch.setattr(audience, "FIRST_PAGE_ROWS", FIRST)
     async with pool.acquire() as connection:
-        seeded = await seed_campaign(connection, [f"u{n}@x.example" for n in range(PEOPLE)])  # type: ignore[arg-type]
+        seeded = await seed_campaign(connection, [f"u{n}@x.example" for n in range(PEOPLE)])
         await connection.execute(
             "UPDATE list_members SET state = 'unsubscribed', updated_at = now() WHERE contact_id % 2 = 0"
         )

@@ -85,6 +85,35 @@ async def test_claim_suppressed_address_becomes_suppressed(pool: Pool, seeded: S
         assert (await read_counters(connection, seeded.campaign_id))["suppressed"] == 2
 
 
+async def test_claim_whoever_left_the_list_that_they_came_by_is_suppressed(
+    pool: Pool, seeded: Seeded, launched: list[int]
+) -> None:
+    """Of a campaign to two lists: who left one is still sent to by the other; by a segment, nobody can say."""
+    other = await pool.fetchval(
+        "INSERT INTO lists (tenant_id, name) VALUES ($1, 'other') RETURNING id", seeded.tenant_id
+    )
+    await pool.execute(
+        "UPDATE campaigns SET audience_definition = jsonb_build_object('include_lists', jsonb_build_array($1::bigint, $2::bigint))",
+        seeded.list_id,
+        other,
+    )
+    await pool.execute(
+        "DELETE FROM list_members m USING contacts c WHERE c.id = m.contact_id AND c.address_key = 'user0@example.com'"
+    )
+    await pool.execute(
+        "INSERT INTO list_members (list_id, contact_id, state) SELECT $1, id, 'unsubscribed' FROM contacts "
+        "WHERE address_key IN ('user0@example.com', 'user1@example.com')",
+        other,
+    )
+    assert await claim(pool, [(launched[0], 0), (launched[1], 0)]) == {launched[1]}
+    assert (await states(pool))[launched[0]] == "suppressed"
+    await pool.execute(
+        "UPDATE campaigns SET audience_definition = audience_definition || '{\"include_segments\": [1]}'"
+    )
+    await pool.execute("UPDATE messages SET state = 'due' WHERE id = $1", launched[0])
+    assert await claim(pool, [(launched[0], 0)]) == {launched[0]}
+
+
 async def test_claim_other_tenants_suppression_does_not_matter(pool: Pool, launched: list[int]) -> None:
     """A suppression belongs to one tenant."""
     other = await pool.fetchval("INSERT INTO tenants (slug, name) VALUES ('other', 'other') RETURNING id")

@@ -55,7 +55,7 @@ async def sequences(connection: Connection) -> dict[str, int]:
 
 async def seed_scheduled(connection: Connection, slug: str = "scheduled") -> Seeded:
     """A campaign whose time has come."""
-    seeded = await seed_campaign(connection, ["later@x.example"], slug=slug)  # type: ignore[arg-type]
+    seeded = await seed_campaign(connection, ["later@x.example"], slug=slug)
     await connection.execute(
         "UPDATE campaigns SET state = 'scheduled', schedule_at = now() - interval '1 second' WHERE id = $1",
         seeded.campaign_id,
@@ -102,7 +102,7 @@ async def test_hold_pauses_what_was_sending_and_takes_scheduled_campaigns_back(
     """Both with the reason; a draft and what has ended stay as they are."""
     await seed_scheduled(connection)
     for slug, state in (("draft", "draft"), ("done", "completed"), ("stopped", "cancelled")):
-        other = await seed_campaign(connection, [], slug=slug)  # type: ignore[arg-type]
+        other = await seed_campaign(connection, [], slug=slug)
         await connection.execute("UPDATE campaigns SET state = $2 WHERE id = $1", other.campaign_id, state)
     await beat(connection, Mark(1, 9))
     assert await campaigns(connection) == {
@@ -144,7 +144,7 @@ async def test_ids_that_may_have_been_given_since_are_left_out(connection: Conne
     assert 0 in before.values()
     await beat(connection, Mark(1, 9))
     assert await sequences(connection) == {name: last + SEQUENCE_GAP for name, last in before.items()}
-    fresh = await seed_campaign(connection, ["new@x.example"], slug="fresh")  # type: ignore[arg-type]
+    fresh = await seed_campaign(connection, ["new@x.example"], slug="fresh")
     async with connection.transaction():
         await launch(connection, fresh.campaign_id, tenant_id=fresh.tenant_id)
     new = await connection.fetchval("SELECT id FROM messages WHERE campaign_id = $1", fresh.campaign_id)
@@ -190,7 +190,7 @@ async def test_copy_in_another_database_is_held_as_moved_and_the_original_goes_o
     """The same rows beside the original would send the same mails a second time."""
     pool = await open_pool(database_url, name="test", size=1)
     async with pool.acquire() as connection:
-        seeded = await seed_campaign(connection, ["a@x.example"])  # type: ignore[arg-type]
+        seeded = await seed_campaign(connection, ["a@x.example"])
         await connection.execute("UPDATE campaigns SET state = 'sending' WHERE id = $1", seeded.campaign_id)
         kept = (await beat(connection)).mark
     await pool.close()

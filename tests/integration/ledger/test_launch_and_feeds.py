@@ -80,7 +80,7 @@ async def test_launch_from_ten_places_at_once_happens_once(pool: Pool, seeded: S
 async def test_launch_of_an_empty_audience_is_refused(pool: Pool) -> None:
     """Nobody subscribed: EmptyAudience, and the campaign is still a draft."""
     async with pool.acquire() as connection:
-        empty = await seed_campaign(connection, [], slug="empty")  # type: ignore[arg-type]
+        empty = await seed_campaign(connection, [], slug="empty")
         with pytest.raises(EmptyAudience):
             async with connection.transaction():
                 await launch(connection, empty.campaign_id, tenant_id=empty.tenant_id)
@@ -165,7 +165,7 @@ async def test_claims_of_transactional_mail_are_sent_once_more(pool: Pool) -> No
     """Transactional: the first unknown is tried again, the second is held."""
     async with pool.acquire() as connection, connection.transaction():
         seeded = await seed_campaign(
-            connection,  # type: ignore[arg-type]
+            connection,
             ["a@example.com"],
             slug="tx",
             message_class="transactional",
@@ -226,6 +226,18 @@ async def test_schedule_in_time_is_launched_once(pool: Pool, seeded: Seeded) -> 
     await asyncio.gather(*(launch_scheduled(pool) for _ in range(4)))
     assert await pool.fetchval("SELECT state FROM campaigns") == "sending"
     assert await pool.fetchval("SELECT count(*) FROM messages") == 10
+
+
+async def test_schedule_that_cannot_be_read_does_not_keep_the_others_waiting(pool: Pool, seeded: Seeded) -> None:
+    """What is wrong with one tenant's comes out when the other's is launched."""
+    async with pool.acquire() as connection:
+        other = await seed_campaign(connection, ["u@other.example"], slug="other")
+    await pool.execute("UPDATE campaigns SET state = 'scheduled', schedule_at = now() - interval '1 s' * (9 - id)")
+    await pool.execute('UPDATE tenants SET settings = \'{"consent_policy": "?"}\' WHERE id = $1', seeded.tenant_id)
+    with pytest.raises(ValueError, match="ConsentPolicy"):
+        await launch_scheduled(pool)
+    rows = await pool.fetch("SELECT state FROM campaigns ORDER BY id = $1", other.campaign_id)
+    assert [row["state"] for row in rows] == ["scheduled", "sending"]
 
 
 async def test_claim_under_a_lease_that_ended_is_found_when_its_dispatcher_dies(

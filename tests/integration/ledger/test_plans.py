@@ -32,7 +32,7 @@ def scans(node: dict[str, Any]) -> Iterator[tuple[str, float]]:
 async def test_claim_on_a_young_table_looks_up_only_what_it_is_asked_for(database_url: str, pool: Pool) -> None:
     """Right after a launch a claim of 100 rows touches about 100 rows, not the campaign."""
     async with pool.acquire() as connection, connection.transaction():
-        seeded = await seed_campaign(connection, [f"u{n}@x.example" for n in range(ROWS)])  # type: ignore[arg-type]
+        seeded = await seed_campaign(connection, [f"u{n}@x.example" for n in range(ROWS)])
         await launch_whole(connection, seeded)
     looking = await open_pool(database_url, name="look-ups", size=1, look_ups=True)
     async with looking.acquire() as connection:
@@ -50,11 +50,11 @@ async def test_claim_on_a_young_table_looks_up_only_what_it_is_asked_for(databas
 async def grown_since_analyze(pool: Pool) -> None:
     """Two campaigns: the first one small and seen by ANALYZE, the second one large and not."""
     async with pool.acquire() as connection, connection.transaction():
-        small = await seed_campaign(connection, [f"u{n}@x.example" for n in range(50)], slug="small")  # type: ignore[arg-type]
+        small = await seed_campaign(connection, [f"u{n}@x.example" for n in range(50)], slug="small")
         await launch_whole(connection, small)
     await pool.execute("ANALYZE")
     async with pool.acquire() as connection, connection.transaction():
-        large = await seed_campaign(connection, [f"v{n}@x.example" for n in range(ROWS)], slug="large")  # type: ignore[arg-type]
+        large = await seed_campaign(connection, [f"v{n}@x.example" for n in range(ROWS)], slug="large")
         await launch_whole(connection, large)
 
 
@@ -71,12 +71,12 @@ async def explained(connection: asyncpg.pool.PoolConnectionProxy, sql: str, *arg
 async def beside_an_old_one(pool: Pool) -> None:
     """A large campaign that is through and was seen by ANALYZE, so that rows that wait seem not to exist, and a new one."""
     async with pool.acquire() as connection:
-        old = await seed_campaign(connection, [f"u{n}@x.example" for n in range(ROWS)], slug="old")  # type: ignore[arg-type]
+        old = await seed_campaign(connection, [f"u{n}@x.example" for n in range(ROWS)], slug="old")
         await launch_whole(connection, old)
         await connection.execute("UPDATE messages SET state = 'accepted', attempt = 1, claimed_by = 'd0'")
         await connection.execute("UPDATE campaigns SET state = 'completed'")
         await connection.execute("VACUUM ANALYZE")
-        new = await seed_campaign(connection, [f"v{n}@x.example" for n in range(2 * ASKED)], slug="new")  # type: ignore[arg-type]
+        new = await seed_campaign(connection, [f"v{n}@x.example" for n in range(2 * ASKED)], slug="new")
         await launch_whole(connection, new)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -121,11 +122,11 @@ async def test_waiting_events_are_bounded_and_a_stop_counts_what_it_gives_up(emp
 
 
 @pytest.fixture
-def system(tmp_path: Path, database_url: str, empty_belt: str) -> System:
+def system(tmp_path: Path, database_url: str, empty_belt: str) -> Iterator[System]:
     """A tracker can be started as a process of its own in it."""
     secret = {"token_secret": SECRET, "http_host": "127.0.0.1"}
     with running_system(tmp_path, database_url, empty_belt, **secret) as system:
-        yield system  # type: ignore[misc]
+        yield system
 
 
 async def test_killed_after_the_answer_has_lost_nothing(system: System, book: Ledger) -> None:

@@ -1,17 +1,23 @@
 """The preference centre: topics, language, pause, address, and the end of all mail, by the signed link of a mail."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
 
 import pytest
 
+from hayabin.content.compiled import CompiledTemplate
+from hayabin.content.render import Renderer, SystemVariables
 from hayabin.database import ledger
 from hayabin.database.signing_up import answer_received
-from hayabin.domain.token import TokenKey, TokenRing
+from hayabin.domain.campaign import MergePolicy
+from hayabin.domain.token import TokenKey, TokenRing, UnsubscribeClaim
 from hayabin.settings import TOKEN_KEY_ID
 from tests.integration.tracker.conftest import RING, Ledger, Tracker, fetch_one, running_tracker
 from tests.support.sign_up import seed_form
+from tests.support.waiting import eventually
 
 TARO = "taro@example.jp"
 MOVED = "taro@new.example"
@@ -52,6 +58,17 @@ async def states(book: Ledger) -> dict[str, str]:
 async def path_of(book: Ledger) -> str:
     """Taro's link."""
     return f"/p/{await book.unsubscribe_token(book.ids[0])}"
+
+
+async def notices(book: Ledger) -> list[Any]:
+    """What old addresses were told."""
+    rows = await book.pool.fetch(
+        "SELECT r.*, m.address_key, m.state, c.class, c.from_address, v.compiled FROM recipients r "
+        "JOIN messages m ON m.id = r.message_id JOIN campaigns c ON c.id = r.campaign_id "
+        "JOIN template_versions v ON v.id = c.template_version_id JOIN templates t ON t.id = v.template_id "
+        "WHERE t.name LIKE 'hayabin address-changed%'"
+    )
+    return list(rows)
 
 
 async def consents(book: Ledger) -> list[Any]:
@@ -135,6 +152,16 @@ async def test_new_address_confirms_before_anything_changes(tracker: Tracker, bo
     )
     assert {row[0] for row in await book.suppressions()} == {TARO, MOVED}
     assert "t•••@new.example" in (await tracker.client.get(path)).text
+    (notice,) = await notices(book)
+    assert (notice["wire"], notice["contact_id"], notice["address_key"]) == (TARO, 0, TARO)
+    assert (notice["class"], notice["from_address"], notice["state"]) == ("transactional", "news@acme.example", "due")
+    said = Renderer(CompiledTemplate.from_json(notice["compiled"])).render(
+        json.loads(notice["variables"]), SystemVariables("t", "o", "u", lambda _n, _u: ""), MergePolicy.SKIP
+    )
+    assert "t•••@new.example に変更されました" in said.text
+    assert "配信設定ページ" in said.text
+    assert (MOVED in said.text, "http" in said.text, "<a" in (said.html or "")) == (False, False, False)
+    assert (await tracker.client.post(f"/s/{RING.issue_confirm(notice['message_id'], TARO)}")).status_code == 404
 
 
 async def test_new_address_of_somebody_who_is_there_takes_the_subscriptions_over(
@@ -154,6 +181,43 @@ async def test_new_address_of_somebody_who_is_there_takes_the_subscriptions_over
     assert await states(book) == {"everybody": "unsubscribed"}
     state = await book.pool.fetchval("SELECT state FROM list_members WHERE contact_id = $1", other)
     assert state == "subscribed"
+    assert [notice["wire"] for notice in await notices(book)] == [TARO]
+
+
+async def test_new_address_that_an_import_enters_at_that_moment_is_taken_over(tracker: Tracker, book: Ledger) -> None:
+    """The button waits for the other transaction and finds who has the address then; it is no fault of ours."""
+    await tracker.client.post(await path_of(book), data={"do": "address", "email": MOVED})
+    await answer_received(book.pool)
+    message_id = await book.pool.fetchval("SELECT message_id FROM confirmations")
+    async with book.pool.acquire() as other, other.transaction():
+        await other.execute(
+            "INSERT INTO contacts (tenant_id, address, wire, address_key) VALUES ($1, $2, $2, $2)",
+            book.seeded.tenant_id,
+            MOVED,
+        )
+        pressed = asyncio.create_task(tracker.client.post(f"/s/{RING.issue_confirm(message_id, MOVED)}"))
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        await eventually(lambda: book.pool.fetchval(waiting), bool, every_s=0.02)
+    assert (await pressed).status_code == 200
+    assert (await book.members())[MOVED] == "subscribed"
+
+
+@pytest.mark.parametrize(("reason", "told"), [("hard_bounce", 0), ("paused", 1)])
+async def test_old_address_that_bounced_or_complained_is_not_told(
+    tracker: Tracker, book: Ledger, reason: str, told: int
+) -> None:
+    """A mailbox that is dead, or called our mail spam, gets no mail of the change; who takes a rest does."""
+    await book.pool.execute(
+        "INSERT INTO suppressions (tenant_id, address_key, list_id, reason) VALUES ($1, $2, 0, $3)",
+        book.seeded.tenant_id,
+        TARO,
+        reason,
+    )
+    await tracker.client.post(await path_of(book), data={"do": "address", "email": MOVED})
+    await answer_received(book.pool)
+    message_id = await book.pool.fetchval("SELECT message_id FROM confirmations")
+    assert (await tracker.client.post(f"/s/{RING.issue_confirm(message_id, MOVED)}")).status_code == 200
+    assert len(await notices(book)) == told
 
 
 async def test_wrong_address_and_wrong_requests_change_nothing(tracker: Tracker, book: Ledger) -> None:
@@ -175,7 +239,7 @@ async def test_tokens_of_a_retired_key_that_is_still_in_the_ring_work() -> None:
     """A mail of years ago, signed with the key of then: its unsubscribe token reads back after the key has moved on."""
     old, new = TokenKey(TOKEN_KEY_ID, b"s" * 32), TokenKey(2, b"n" * 32)
     then, now = TokenRing((old,), active=1), TokenRing((old, new), active=2)
-    claim = (1, 2, 3, 4)
+    claim = UnsubscribeClaim(1, 2, 3, 4)
     assert now.read_unsubscribe(then.issue_unsubscribe(claim)) == claim
     assert now.issue_unsubscribe(claim) != then.issue_unsubscribe(claim)
 

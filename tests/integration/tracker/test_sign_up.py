@@ -9,6 +9,7 @@ import pytest
 
 from hayabin.database import erasing, ledger
 from hayabin.database.confirming import FORGET_SQL
+from hayabin.database.sign_up_rates import HOUR_S, Rate, is_used_up
 from hayabin.database.signing_up import answer_received
 from tests.integration.tracker.conftest import RING, Ledger, Tracker, fetch_one, running_tracker
 from tests.support.sign_up import WORDING, SeededForm, seed_form
@@ -197,8 +198,15 @@ async def test_link_expires_is_signed_for_its_address_and_ends_with_its_form(des
     assert (late.status_code, "expired" in late.text) == (410, True)
     assert await desk.state(NEW) == "pending"
     await desk.book.pool.execute("UPDATE confirmations SET expires_at = now() - interval '8 days'")
-    for statement in FORGET_SQL:
-        await desk.book.pool.execute(statement)
+    for entered in (True, False):
+        await desk.book.pool.execute(
+            "UPDATE contacts SET updated_at = created_at + CASE WHEN $1 THEN interval '1 day' ELSE '0' END WHERE address_key = $2",
+            entered,
+            NEW,
+        )
+        await desk.book.pool.execute(FORGET_SQL[0])  # the tenant's own word keeps a contact
+        assert bool(await desk.book.pool.fetchval("SELECT 1 FROM contacts WHERE address_key = $1", NEW)) == entered
+    await desk.book.pool.execute(FORGET_SQL[1])
     assert (await desk.tracker.client.get(link)).status_code == 404
     assert await desk.book.pool.fetchval("SELECT count(*) FROM contacts WHERE address_key = $1", NEW) == 0
 
@@ -212,6 +220,11 @@ async def test_limits_hold_per_network_form_and_address(desk: Desk) -> None:
     assert len({answer.text for answer in answers[:5]}) == 1
     assert len(await limited.asked()) == 2
     assert [reason for _, reason in await limited.reasons()] == ["", "", "rate", "rate", "rate"]
+    shared = await seed_form(desk.book.pool, desk.book.seeded, per_ip_per_hour=2, per_form_per_hour=3)
+    for n in range(5):
+        await Desk(desk.tracker, desk.book, shared).post(f"s{n}@example.jp")
+    async with desk.book.pool.acquire() as connection:  # a network takes no more than its share of what is for all
+        assert not await is_used_up(connection, Rate(f"form:{shared.id}", "", 3, HOUR_S))
     narrow = await seed_form(desk.book.pool, desk.book.seeded, per_form_per_hour=1)
     posts = [await Desk(desk.tracker, desk.book, narrow).post(f"p{n}@example.jp") for n in range(2)]
     assert [answer.status_code for answer in posts] == [200, 429]
@@ -264,6 +277,10 @@ async def test_consent_names_the_version_that_stood_in_the_form(desk: Desk) -> N
     await desk.post(NEW)
     await desk.tracker.client.post(await desk.link())
     assert await pool.fetchval("SELECT wording FROM consents ORDER BY id DESC LIMIT 1") == "1 (ja)"
+    await pool.execute("UPDATE sign_up_form_versions SET double_opt_in = false WHERE number = 1")
+    await desk.post("second@example.jp")  # a version from before double opt-in leads past it no more
+    assert (await desk.asked())[-1][1] == "second@example.jp"
+    assert await desk.state("second@example.jp") == "pending"
     assert WORDING["ja"]["title"] != "新"
 
 

@@ -31,7 +31,7 @@ async def test_one_click_takes_the_person_off_the_list_before_it_answers(
     """One POST in either encoding of RFC 8058: suppression, membership, event and counter stand when 200 is said."""
     token = await book.unsubscribe_token(book.ids[0])
     body = {"files": {"List-Unsubscribe": (None, "One-Click")}} if multipart else {"data": ONE_CLICK}
-    answer = await tracker.client.post(f"/u/{token}", **body)  # type: ignore[arg-type]
+    answer = await tracker.client.post(f"/u/{token}", **body)
     assert (answer.status_code, answer.text) == (200, "unsubscribed\n")
     assert await book.suppressions() == [(TARO, book.seeded.list_id, "unsubscribe", f"message:{book.ids[0]}")]
     members = await book.members()
@@ -39,6 +39,31 @@ async def test_one_click_takes_the_person_off_the_list_before_it_answers(
     assert set(members.values()) == {"subscribed"}
     assert await book.events() == [(book.ids[0], "unsubscribe", None)]
     assert (await book.counters())["unsubscribed"] == 1
+
+
+async def test_whoever_got_a_mail_of_several_lists_leaves_the_one_that_brought_it(
+    tracker: Tracker, book: Ledger
+) -> None:
+    """On the second list alone: off that one, too, as the next mail to it would else come; on both: off the link's."""
+    second = await book.pool.fetchval(
+        "INSERT INTO lists (tenant_id, name) VALUES ($1, 'second') RETURNING id", book.seeded.tenant_id
+    )
+    first = book.seeded.list_id
+    await book.pool.execute("UPDATE campaigns SET audience_definition = $1", {"include_lists": [first, second]})
+    await book.pool.execute("INSERT INTO list_members SELECT $1, contact_id FROM list_members", second)
+    await book.pool.execute(
+        "DELETE FROM list_members lm USING contacts c WHERE c.id = lm.contact_id AND lm.list_id = $1 "
+        "AND c.address_key = $2", first, TARO,
+    )  # fmt: skip
+    for message_id in (*book.ids[:2], *book.ids[:2]):
+        answer = await tracker.client.post(f"/u/{await book.unsubscribe_token(message_id)}", data=ONE_CLICK)
+        assert answer.status_code == 200
+    other = await book.pool.fetchval("SELECT address_key FROM messages WHERE id = $1", book.ids[1])
+    left = [(key, list_id) for key, list_id, *_ in await book.suppressions()]
+    assert sorted(left) == sorted([(TARO, first), (TARO, second), (other, first)])
+    rows = await book.pool.fetch("SELECT list_id, c.address_key FROM list_members JOIN contacts c ON c.id = contact_id "
+                                 "WHERE state = 'unsubscribed'")  # fmt: skip
+    assert {tuple(row) for row in rows} == {(second, TARO), (first, other)}
 
 
 async def test_one_click_again_and_at_once_has_one_effect(tracker: Tracker, book: Ledger) -> None:
@@ -53,8 +78,10 @@ async def test_one_click_again_and_at_once_has_one_effect(tracker: Tracker, book
 
 
 async def test_get_and_head_show_the_page_and_change_nothing(tracker: Tracker, book: Ledger) -> None:
-    """A link scanner that follows every link unsubscribes nobody."""
+    """A link scanner that follows every link unsubscribes nobody; the list is called as recipients know it."""
     token = await book.unsubscribe_token(book.ids[0])
+    await book.pool.execute("UPDATE lists SET public_name = '春のお知らせ'")
+    assert "春のお知らせ" in (await tracker.client.get(f"/u/{token}")).text
     for _ in range(2):
         assert (await tracker.client.get(f"/u/{token}?scope=all&List-Unsubscribe=One-Click")).status_code == 200
         assert (await tracker.client.head(f"/u/{token}")).status_code == 200

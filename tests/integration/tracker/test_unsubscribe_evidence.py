@@ -63,3 +63,18 @@ async def test_person_without_a_contact_leaves_their_word_all_the_same(tracker: 
         await tracker.client.post(f"/u/{token}", data=ONE_CLICK)
     (row,) = await consents(book)
     assert (row["address_key"], row["contact_id"], row["list_id"]) == (TARO, None, book.seeded.list_id)
+
+
+async def test_whoever_has_the_address_of_a_contact_that_is_gone_is_taken_off(tracker: Tracker, book: Ledger) -> None:
+    """Deleted, and entered again by an import: the old mail's link is of the same mailbox."""
+    token = await book.unsubscribe_token(book.ids[0])
+    await book.pool.execute("DELETE FROM contacts WHERE address_key = $1", TARO)
+    await book.pool.execute(
+        "WITH c AS (INSERT INTO contacts (tenant_id, address, wire, address_key) VALUES ($1, $2, $2, $2) RETURNING id) "
+        "INSERT INTO list_members (list_id, contact_id) SELECT $3, id FROM c",
+        book.seeded.tenant_id,
+        TARO,
+        book.seeded.list_id,
+    )
+    await tracker.client.post(f"/u/{token}", data=ONE_CLICK)
+    assert (await book.members())[TARO] == "unsubscribed"

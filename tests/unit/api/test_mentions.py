@@ -2,12 +2,14 @@
 
 import base64
 import quopri
+import tracemalloc
 
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.api.people_jobs import mentions
 from services.api.people_jobs.mentions import Mentions
 
 TARO = Mentions(["taro@example.jp", '"a..b"@docomo.ne.jp', "太郎@example.jp"])
@@ -67,3 +69,21 @@ def test_any_bytes_get_an_answer(content: bytes) -> None:
 def test_broken_zstd_is_searched_as_it_is() -> None:
     """A frame that does not unpack."""
     assert TARO.in_bytes(b"\x28\xb5\x2f\xfd junk taro@example.jp")
+
+
+def test_zstd_that_unpacks_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What anybody may mail to us takes no more memory than the bound: the rest is not looked at."""
+    monkeypatch.setattr(mentions, "MAX_UNPACKED_BYTES", 1 << 20)
+    bomb = zstandard.ZstdCompressor().compress(b" " * (1 << 26) + b"taro@example.jp")
+    tracemalloc.start()
+    found = TARO.in_bytes(bomb)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert not found
+    assert peak_bytes < 1 << 24
+
+
+@pytest.mark.parametrize("word", ["boundary=aaaaaaaaaaaaaaaaaaaa" + "b" * n for n in range(4)])
+def test_base64_below_a_line_of_letters_is_read(word: str) -> None:
+    """The end of a header shifts nothing, whatever its length."""
+    assert TARO.in_bytes(f"Content-Type: text/plain; {word}\n\n".encode() + base64.encodebytes(b"To: taro@example.jp!"))
