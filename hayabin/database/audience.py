@@ -4,9 +4,10 @@ Promises: each page is one transaction with the campaign's cursor, so a crash ne
 subscribed at the launch is in the audience: one who left since is in the ledger as ``suppressed``, and so is whoever
 gets no mail for another reason (``LeftOut``); the equation counts them. Who subscribes while the ledger is filled may
 be in it or not. Rules of segments are looked at page by page, with the launch as "now" and people as they are then;
-the tenant's policies are those of that moment too. A campaign that is cancelled meanwhile gets no further page. Ids
-grow with the pages, so the feeder's cursor sees all.
-Fails: database errors come out; that page is copied by the next turn.
+the tenant's policies are those of that moment too. A campaign that is cancelled meanwhile gets no further page; one
+that excludes another gets none before that other one is filled, if it was launched earlier. Ids grow with the pages, so
+the feeder's cursor sees all.
+Fails: database errors come out; that page is copied by a later turn, and the other campaigns go first.
 """
 
 import time
@@ -21,7 +22,7 @@ from hayabin.database import counters
 from hayabin.database.audience_count import count
 from hayabin.database.audience_of import FINGERPRINT_SQL, audience_of
 from hayabin.database.audience_sql import Audience, Window, Writing
-from hayabin.database.engine import Connection, Pool
+from hayabin.database.engine import AWAY, Connection, Pool
 from hayabin.database.erasing import erased_sql
 from hayabin.database.segment_compiling import Parameters
 from hayabin.database.segments import bounded
@@ -42,8 +43,10 @@ WINDOW_PAGES = 4
 """Of an audience with segments so many times a page's rows are looked at in a turn."""
 PAGE_S = 50.0
 """For a page by rules; beyond that nobody would wait for its answer."""
+BEHIND_TURNS = 64
+"""So many turns later comes a campaign whose page cannot be made, so that it does not keep the others waiting."""
 FILL_LOCK = 7246002
-CAP_LOCK = 7246005
+OTHERS_LOCK = 7246005
 
 
 def _left_out(left: str) -> str:
@@ -93,13 +96,22 @@ WITH people AS (
         AS g(wire, address_key, name, variables)),
 {_FILL_LEDGER.format(left_out=_left_out("false"), **_THROUGH_AUDIENCE)}"""  # noqa: S608 - a constant of ours
 
-_FINGERPRINT_SQL = f"""
-UPDATE campaigns c SET fingerprint = {FINGERPRINT_SQL} FROM template_versions v
-WHERE c.id = $1 AND v.id = c.template_version_id"""  # noqa: S608 - a constant of ours
+_WAITS = """EXISTS (
+    SELECT 1 FROM campaigns x WHERE x.filling AND x.tenant_id = c.tenant_id
+      AND (x.launched_at, x.id) < (COALESCE(c.launched_at, now()), c.id)
+      AND c.audience_definition -> 'exclude_campaigns' @> to_jsonb(x.id))"""
+"""Whether ``c`` excludes whoever is going to be in another one; by the order of launches none wait for each other."""
 
-_UNFILLED_SQL = """
-SELECT id, filled_through_id FROM campaigns
-WHERE filling AND state IN ('sending', 'paused', 'completed') ORDER BY fill_turns, id LIMIT 1"""
+_BEGIN_SQL = f"""
+UPDATE campaigns c SET fingerprint = {FINGERPRINT_SQL} FROM template_versions v
+WHERE c.id = $1 AND v.id = c.template_version_id RETURNING {_WAITS}"""  # noqa: S608 - a constant of ours
+
+_UNFILLED_SQL = f"""
+SELECT c.id, c.filled_through_id FROM campaigns c
+WHERE c.filling AND c.state IN ('sending', 'paused', 'completed') AND NOT {_WAITS}
+ORDER BY c.fill_turns, c.id LIMIT 1"""  # noqa: S608 - a constant of ours
+
+_PUT_BACK_SQL = "UPDATE campaigns SET fill_turns = fill_turns + $2 WHERE id = $1 AND filling"
 
 _PAGE_TAKEN_SQL = """
 UPDATE campaigns SET audience = audience + $3, filled_through_id = greatest(filled_through_id, $4), filling = NOT $5,
@@ -141,13 +153,22 @@ class _Stopped(Exception):
     """The campaign was cancelled while the page was copied."""
 
 
+class _Failed(Exception):
+    """The page cannot be made; the cause says why."""
+
+    def __init__(self, campaign_id: int) -> None:
+        super().__init__(campaign_id)
+        self.campaign_id = campaign_id
+
+
 async def first_page(connection: Connection, campaign: Any) -> Page:
     """Copy the first page of a campaign that is being launched, within the caller's transaction.
 
     Of an audience by rules it is the first that has somebody in it, if that is found in ``FIRST_S``; the scheduler
-    looks further otherwise.
+    looks further otherwise, and when it has to wait for another campaign.
     """
-    await connection.execute(_FINGERPRINT_SQL, campaign["id"])
+    if await connection.fetchval(_BEGIN_SQL, campaign["id"]):
+        return Page(0, {}, 0, last=False)
     until_s = time.monotonic() + FIRST_S
     after_contact_id = 0
     while True:
@@ -192,6 +213,9 @@ async def fill_page(connection: Connection) -> int:
             return await _next_page(connection)
     except _Stopped:
         return 0
+    except _Failed as failed:
+        await connection.execute(_PUT_BACK_SQL, failed.campaign_id, BEHIND_TURNS)
+        raise failed.__cause__ or failed from None
 
 
 async def _next_page(connection: Connection) -> int:
@@ -201,7 +225,12 @@ async def _next_page(connection: Connection) -> int:
     if campaign is None:
         return 0
     after = campaign["filled_through_id"]
-    page = await _page(connection, campaign["id"], after_contact_id=after, limit=PAGE_ROWS)
+    try:
+        page = await _page(connection, campaign["id"], after_contact_id=after, limit=PAGE_ROWS)
+    except (_Stopped, *AWAY):
+        raise
+    except Exception as error:
+        raise _Failed(campaign["id"]) from error
     await count_left_out(connection, campaign["id"], page)
     taken = await connection.fetchval(
         _PAGE_TAKEN_SQL,
@@ -226,8 +255,8 @@ async def count_left_out(connection: Connection, campaign_id: int, page: Page) -
 
 async def _page(connection: Connection, campaign_id: int, *, after_contact_id: int, limit: int) -> Page:
     audience = await audience_of(connection, campaign_id, hold=True)
-    if audience is not None and audience.cap:  # two launches of a tenant at once must see each other's people
-        await connection.execute("SELECT pg_advisory_xact_lock($1, hashint8($2))", CAP_LOCK, audience.tenant_id)
+    if audience is not None and audience.looks_at_others:  # two launches at once must see each other's people
+        await connection.execute("SELECT pg_advisory_xact_lock($1, hashint8($2))", OTHERS_LOCK, audience.tenant_id)
         audience = await audience_of(connection, campaign_id, hold=True)
     if audience is None:
         raise _Stopped

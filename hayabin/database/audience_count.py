@@ -6,6 +6,7 @@ Fails: ``SegmentMissing``, ``SegmentTooDeep``; database errors as they are.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, Final
 
@@ -18,14 +19,18 @@ from hayabin.domain.audience import LeftOut
 COUNT_S: Final = 50.0
 
 
-async def count(connection: Connection, campaign_row: Mapping[str, Any]) -> dict[str, int]:
+async def count(
+    connection: Connection, campaign_row: Mapping[str, Any], *, consent_required: bool = False
+) -> dict[str, int]:
     """The audience of a campaign, by its ``id``, within the caller's transaction.
+
+    ``consent_required``: as if the tenant wanted evidence of consent from everybody.
 
     Shape: ``audience`` (in the ledger after a launch) = ``will_get`` + one number for each ``LeftOut`` but
     ``excluded``, which counts people who are not in it.
     """
     audience = await _required(connection, campaign_row)
-    writing = Writing(audience)
+    writing = Writing(replace(audience, needs_evidence=audience.needs_evidence or consent_required))
     sql = f"""
         WITH candidates AS MATERIALIZED ({writing.candidates(Window())}),
         judged AS ({writing.people("candidates")})

@@ -67,6 +67,11 @@ async def audience_of(connection: Connection, campaign_id: int, *, hold: bool = 
     )
 
 
+async def hold_segments(connection: Connection, campaign_id: int) -> None:
+    """Let nobody change the segments that a campaign names, however far around, until the transaction ends."""
+    await audience_of(connection, campaign_id, hold=True)
+
+
 async def _limits(connection: Connection, row: Any, settings: TenantSettings) -> dict[str, Any]:
     """What the frequency cap and ``same_content_days`` look at; nothing where the tenant has set neither."""
     limits: dict[str, Any] = {}
@@ -74,7 +79,10 @@ async def _limits(connection: Connection, row: Any, settings: TenantSettings) ->
     if settings.same_content_days > 0:
         since = launched - timedelta(days=settings.same_content_days)
         found = await connection.fetch(_SAME_CONTENT_SQL, row["tenant_id"], row["fingerprint"], row["id"], since)
-        limits["same_content"] = tuple(one["id"] for one in found)
+        limits = {
+            "same_content_days": settings.same_content_days,
+            "same_content": tuple(one["id"] for one in found),
+        }
     if settings.frequency_cap_messages > 0 and row["class"] == MessageClass.BULK:
         since = launched - timedelta(days=settings.frequency_cap_days)
         found = await connection.fetch(_CAPPED_SQL, row["tenant_id"], row["id"], since)

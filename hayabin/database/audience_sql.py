@@ -19,12 +19,11 @@ from typing import Final
 from hayabin.database.erasing import erased_sql
 from hayabin.database.segment_compiling import Compiling, Parameters
 from hayabin.database.segment_sql import condition
-from hayabin.database.suppressing import suppressed_sql
+from hayabin.database.suppressing import LEFT_STATES, suppressed_sql
 from hayabin.domain.audience import AudienceDefinition, LeftOut
 from hayabin.domain.segment import Meets, Rule
 
 SENT_OR_WILL_BE: Final = "('due', 'claimed', 'deferred', 'accepted', 'unknown', 'complained')"
-_LEFT: Final = "('unsubscribed', 'bounced', 'complained')"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +39,17 @@ class Audience:
     now: datetime
     """The moment of the launch; before it, this one."""
     needs_evidence: bool = False
+    same_content_days: int = 0
     cap: int = 0
     cap_since: datetime | None = None
     cap_campaigns: tuple[int, ...] = ()
     same_content: tuple[int, ...] = ()
     """Campaigns that had the same content, launched recently enough."""
+
+    @property
+    def looks_at_others(self) -> bool:
+        """Whether somebody is left out by what other campaigns put into the ledger."""
+        return self.cap > 0 or self.same_content_days > 0
 
     @property
     def plain(self) -> bool:
@@ -125,10 +130,10 @@ class Writing:
         evident = f"{subscribed} AND lm.consent <> 'unspecified'"
         excludes = self._ids(self.audience.definition.exclude_lists)
         return f"""SELECT bool_or({included} AND {subscribed}) AS on_included,
-            bool_or({included} AND lm.state IN {_LEFT} AND lm.updated_at > {launched}) AS left_included,
+            bool_or({included} AND lm.state IN {LEFT_STATES} AND lm.updated_at > {launched}) AS left_included,
             bool_or({included} AND {evident}) AS evident_included, bool_or({subscribed}) AS anywhere,
-            bool_or({evident}) AS evident, bool_or(lm.list_id = {topic} AND lm.state IN {_LEFT}) AS left_topic,
-            bool_or(lm.state IN {_LEFT}) AS left_any, bool_or(lm.list_id = ANY({excludes})) AS excluded{more}"""
+            bool_or({evident}) AS evident, bool_or(lm.list_id = {topic} AND lm.state IN {LEFT_STATES}) AS left_topic,
+            bool_or(lm.state IN {LEFT_STATES}) AS left_any, bool_or(lm.list_id = ANY({excludes})) AS excluded{more}"""
 
     def _included(self) -> str:
         segments = [self.segment(segment_id) for segment_id in self.audience.definition.include_segments]

@@ -55,7 +55,7 @@ async def audience_columns(
         raise Problem(422, "invalid-request", "The audience includes nobody.", errors=errors)
     await _require_known(db, who, form)
     for segment_id in [*form.include_segments, *form.exclude_segments]:
-        await segments.stored(db, who.tenant_id, segment_id)
+        await segments.stored(db, who.tenant_id, segment_id, hold=True)  # or it might be deleted before we commit
     return list_id or (includes[0] if includes else None), definition
 
 

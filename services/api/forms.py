@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Path
@@ -17,6 +19,20 @@ class Form(BaseModel):
     """Base of all request bodies."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
+
+
+def changes_of(form: Form, may_be_null: Collection[str] = ()) -> dict[str, Any]:
+    """What a form changes: the members that were sent.
+
+    Raises:
+        Problem: 422 for ``null`` where that is no value.
+    """
+    changes = form.model_dump(by_alias=True, exclude_unset=True)
+    cleared = [name for name, value in changes.items() if value is None and name not in may_be_null]
+    if cleared:
+        errors = [{"pointer": f"#/{name}", "message": "cannot be null"} for name in cleared]
+        raise Problem(422, "invalid-request", "These need a value: leave out what is to stay.", errors=errors)
+    return changes
 
 
 def printable(value: str) -> str:
@@ -37,7 +53,17 @@ Line = Annotated[str, Field(max_length=300), AfterValidator(printable)]
 Text = Annotated[str, Field(min_length=1, max_length=1024 * 1024), AfterValidator(_storable)]
 """Any text, such as a template."""
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
-Moment = Annotated[AwareDatetime, Field(strict=False)]
+
+
+def _in_calendar(value: datetime) -> datetime:
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("no such moment in UTC") from None
+    return value
+
+
+Moment = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_calendar)]
 """RFC 3339 with a time zone."""
 Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Reference = Annotated[int, Field(ge=1, le=2**63 - 1)]

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
+from hayabin.database.audience_of import hold_segments
 from hayabin.database.engine import Connection
 from hayabin.domain.tenant_settings import LegalChecks, TenantSettings
 from services.api import approving, legal_checks, quotas
@@ -83,6 +84,8 @@ async def require_all(connection: Connection, who: Principal, subject: Subject, 
         wish.expected_count is not None or approving.asks_for_audience(settings)
         or (wish.sends_today and quotas.has_quota(settings))
     )  # fmt: skip
+    if counts:  # what is counted and approved is what will be launched
+        await hold_segments(connection, campaign["id"])
     size = await size_in_request(connection, campaign) if counts else None
     if size is not None and wish.expected_count is not None:
         within = wish.expected_within_percent

@@ -7,6 +7,7 @@ order is not advertising. No finding does not mean that a mail is lawful; nobody
 Fails: database errors come out.
 """
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -71,7 +72,8 @@ async def findings(db: Db, campaign: Mapping[str, Any]) -> list[Finding]:
     if row is None:
         return []
     settings = TenantSettings.of(row["settings"])
-    found = list(_of_content(CompiledTemplate.from_json(row["compiled"]), settings, campaign["from_name"]))
+    compiled = CompiledTemplate.from_json(row["compiled"])
+    found = await asyncio.to_thread(lambda: list(_of_content(compiled, settings, campaign["from_name"])))
     if not settings.sender_name:
         found.append(_other("sender_name_not_set", "/settings/sender_name", name=campaign["from_name"]))
     if row["verified_at"] is None:
@@ -80,7 +82,7 @@ async def findings(db: Db, campaign: Mapping[str, Any]) -> list[Finding]:
 
 
 def audience_findings(counts: Mapping[str, Any]) -> list[Finding]:
-    """What the counts of an audience (``hayabin.database.audience.count``) say about consent."""
+    """What the counts of an audience say about consent; counted as if the tenant required it, since the law does."""
     without = int(counts.get("no_consent", 0))
     return [_other("members_without_consent", "/campaign/audience", count=without)] if without else []
 

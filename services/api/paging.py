@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
+from hayabin.database.engine import Connection
 from services.api.problems import Problem
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Rows on a page")]
@@ -56,6 +57,14 @@ def page(rows: Sequence[Any], limit: int, key: str = "id") -> dict[str, Any]:
     """A page of rows; ask the database for ``limit + 1``."""
     shown = [dict(row) for row in rows[:limit]]
     return {"items": shown, "next_cursor": cursor_of(shown[-1][key]) if len(rows) > limit else None}
+
+
+async def page_of(
+    connection: Connection, tenant_id: int, select: str, limit: int, cursor: str | None
+) -> dict[str, Any]:
+    """A page of rows in order of id; ``select`` is SQL of ours that ends in its WHERE, with the tenant as ``$1``."""
+    rows = await connection.fetch(f"{select} AND id > $2 ORDER BY id LIMIT $3", tenant_id, after(cursor), limit + 1)
+    return page(rows, limit)
 
 
 def cursor_of(place: object) -> str:

@@ -25,6 +25,13 @@ from hayabin.telemetry.logging import get_logger
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 100
+_NAMES = {
+    f"uq_{table}_tenant_id_name": what
+    for table, what in {
+        "domains": "domain", "lists": "list", "segments": "segment", "sign_up_forms": "form", "templates": "template",
+    }.items()
+}  # fmt: skip
+"""Constraints that keep the names of a tenant unique, and what has such a name."""
 
 
 class Problem(Exception):
@@ -164,6 +171,8 @@ def _refusal(error: Exception) -> Problem | None:
             return _from_http(error)
         case ClientDisconnect():
             return Problem(408, "request-timeout", "The connection ended before the body did.")
+        case asyncpg.UniqueViolationError() if error.constraint_name in _NAMES:
+            return Problem(409, "name-taken", f"There is a {_NAMES[error.constraint_name]} of this name.")
         case asyncpg.IntegrityConstraintViolationError():
             get_logger().warning("constraint_refused", constraint=error.constraint_name)
             return Problem(409, "conflict", "What this refers to has changed, or is in use elsewhere.")

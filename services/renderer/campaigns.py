@@ -30,8 +30,8 @@ MAX_KEPT = 64
 
 _FACTS_SQL = """
 SELECT c.id, c.tenant_id, c.class, c.kind, c.pool, c.merge_policy, c.from_name, c.from_address, c.reply_to,
-       COALESCE(c.list_id, 0) AS list_id, COALESCE(l.name, '') AS list_name, d.id AS domain_id, d.name AS domain,
-       v.compiled
+       COALESCE(c.list_id, 0) AS list_id, COALESCE(NULLIF(l.public_name, ''), l.name, '') AS list_name,
+       d.id AS domain_id, d.name AS domain, v.compiled
 FROM campaigns c JOIN template_versions v ON v.id = c.template_version_id JOIN domains d ON d.id = c.domain_id
 LEFT JOIN lists l ON l.id = c.list_id WHERE c.id = $1"""
 

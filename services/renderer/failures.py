@@ -1,7 +1,8 @@
 """Recipients whose mail cannot be made.
 
 Promises: they are ``failed`` in the ledger with the reason before the chunk is acknowledged; under the policy ``block``
-the campaign is paused with the field's name, once.
+the campaign is paused with the field's name, once. Whoever is no longer due, such as a person whose data was erased
+while the chunk waited, fails nothing and pauses nothing.
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ async def record_failures(
 ) -> None:
     """Write the failures, and pause the campaign where its policy asks for that."""
     by_reason: dict[str, list[RenderFailure]] = {}
+    missing = ""
     for failure in failures:
         by_reason.setdefault(failure.reason, []).append(failure)
     async with pool.acquire() as connection, connection.transaction():
@@ -37,7 +39,8 @@ async def record_failures(
             moved = await ledger.move(connection, ids, MessageState.FAILED, reason)
             RENDER_FAILED.labels(reason.partition(":")[0]).inc(len(moved))
             get_logger().warning("render_failed", campaign_id=campaign_id, reason=reason, rows=len(moved))
-        missing = next((reason for reason in by_reason if reason.startswith("merge_field_missing")), None)
+            if moved and reason.startswith("merge_field_missing"):
+                missing = missing or reason
         if missing and policy is MergePolicy.BLOCK:
             try:
                 async with connection.transaction():

@@ -140,7 +140,7 @@ def _head(sender: Sender, form: Sequence[Field]) -> Head:
 
 
 def _list_fields(sender: Sender) -> tuple[Field, ...]:
-    label = f"list-{sender.list_id}" if sender.list_id else f"test-{sender.tenant_id}"
+    label = f"list-{sender.list_id}" if sender.list_id else f"all-{sender.tenant_id}"
     list_id = b"<%s.%s>" % (label.encode(), sender.domain.encode("idna"))
     name = phrase(sender.list_name)
     return (

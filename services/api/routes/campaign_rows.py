@@ -27,7 +27,8 @@ VALUES ($1, {", ".join(f"${number + 2}" for number in range(len(CONTENT)))}) RET
 
 UPDATE_SQL = f"""
 UPDATE campaigns SET {", ".join(f"{name} = ${number + 3}" for number, name in enumerate(CONTENT))}, updated_at = now()
-WHERE tenant_id = $1 AND id = $2 AND state = 'draft' RETURNING {COLUMNS}"""
+WHERE tenant_id = $1 AND id = $2 AND state = 'draft' AND updated_at = ${len(CONTENT) + 3} RETURNING {COLUMNS}"""
+"""Of a draft that nobody edited since it was read, or what they wrote would be lost."""
 
 COPY_FOR_TEST_SQL = """
 INSERT INTO campaigns (tenant_id, name, class, kind, template_version_id, domain_id, from_name, from_address, reply_to,

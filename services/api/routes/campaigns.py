@@ -9,8 +9,8 @@ from hayabin.domain.campaign import CampaignState
 from services.api.access import Db, Principal, ReadCampaigns, WriteCampaigns
 from services.api.approving import note_editor
 from services.api.audience_form import AudienceForm, audience_columns
-from services.api.forms import Form, Id, Line, Moment, Name, Reference, mailbox_of
-from services.api.paging import Cursor, Limit, after, page
+from services.api.forms import Form, Id, Line, Moment, Name, Reference, changes_of, mailbox_of
+from services.api.paging import Cursor, Limit, page_of
 from services.api.problems import Problem
 from services.api.routes import campaign_rows as rows
 from services.api.transaction import TransactionRoute
@@ -96,33 +96,29 @@ async def create(db: Db, who: WriteCampaigns, form: Annotated[CampaignForm, Body
 async def change(db: Db, who: WriteCampaigns, campaign_id: Id, form: CampaignChange) -> dict[str, Any]:
     """Change some of a draft; `null` takes a deadline, a list or an audience away."""
     campaign = await rows.require_campaign(db, who, campaign_id)
-    if campaign["state"] != CampaignState.DRAFT or campaign["kind"] != "campaign":
-        raise Problem(409, "wrong-state", f"The campaign is {campaign['state']}: only a draft can be edited.")
-    changes = form.model_dump(by_alias=True, exclude_unset=True)
-    cleared = sorted(name for name, value in changes.items() if value is None and name not in _MAY_BE_NULL)
-    if cleared:
-        errors = [{"pointer": f"#/{name}", "message": "cannot be null"} for name in cleared]
-        raise Problem(422, "invalid-request", "A campaign needs these.", errors=errors)
+    _require_draft(campaign)
+    changes = changes_of(form, _MAY_BE_NULL)
     whole = CampaignForm.model_validate({**_form_of(campaign, changes), **changes})
-    row = await db.fetchrow(rows.UPDATE_SQL, who.tenant_id, campaign_id, *await _content(db, who, whole))
+    content = await _content(db, who, whole)
+    row = await db.fetchrow(rows.UPDATE_SQL, who.tenant_id, campaign_id, *content, campaign["updated_at"])
     if row is None:
-        raise Problem(409, "wrong-state", "The campaign was launched meanwhile: only a draft can be edited.")
+        _require_draft(await rows.require_campaign(db, who, campaign_id))
+        raise Problem(409, "conflict", "The campaign was edited just now. Look at it, then ask again.")
     if {**row, "updated_at": None} != {**campaign, "updated_at": None}:  # or who changes nothing would be its editor
         await note_editor(db, who, campaign_id)
     return dict(row)
 
 
+def _require_draft(campaign: dict[str, Any]) -> None:
+    if campaign["state"] != CampaignState.DRAFT or campaign["kind"] != "campaign":
+        raise Problem(409, "wrong-state", f"The campaign is {campaign['state']}: only a draft can be edited.")
+
+
 @router.get("", operation_id="listCampaigns")
 async def listed(db: Db, who: ReadCampaigns, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
     """Campaigns in order of id, without the mails that ask people to confirm a sign-up."""
-    found = await db.fetch(
-        f"SELECT {rows.COLUMNS} FROM campaigns WHERE tenant_id = $1 AND id > $2 AND kind <> 'confirmation' "
-        "ORDER BY id LIMIT $3",
-        who.tenant_id,
-        after(cursor),
-        limit + 1,
-    )
-    return page(found, limit)
+    found = f"SELECT {rows.COLUMNS} FROM campaigns WHERE tenant_id = $1 AND kind <> 'confirmation'"
+    return await page_of(db, who.tenant_id, found, limit, cursor)
 
 
 @router.get("/{campaign_id}", operation_id="getCampaign")

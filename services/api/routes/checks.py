@@ -38,7 +38,7 @@ async def checks(db: Db, who: ReadCampaigns, campaign_id: Id) -> dict[str, Any]:
     found = await findings(db, campaign)
     if campaign["class"] == MessageClass.BULK and campaign["state"] in (CampaignState.DRAFT, CampaignState.SCHEDULED):
         async with as_services(db):  # the statements name the tenant
-            found += audience_findings(await audience_count.count(db, {**campaign, "tenant_id": who.tenant_id}))
+            found += audience_findings(await audience_count.count(db, campaign, consent_required=True))
     return {
         "campaign_id": campaign_id,
         "errors": sum(finding.severity is Severity.ERROR for finding in found),

@@ -5,17 +5,20 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from hayabin.database import merging
+from hayabin.database import duplicates, merging
+from hayabin.database.tenancy import as_services
 from services.api.access import Db, ReadContacts, Scope, WriteContacts, require_scope
 from services.api.forms import Form, Id, Reference
 from services.api.masking import personal_names, shown
-from services.api.paging import Cursor, Limit, cursor_of, text_after
+from services.api.paging import Limit, cursor_of, ids_after, text_after
 from services.api.problems import Problem, not_found
 from services.api.routes import contact_rows as rows
 from services.api.transaction import TransactionRoute
 
 router = APIRouter(prefix="/v1/contacts", tags=["contacts"], route_class=TransactionRoute)
 SHOWN_EACH = 20
+GroupCursor = Annotated[str | None, Query(max_length=400, description="`next_cursor` of the page before")]
+"""Longer than others: it may have an address in it."""
 
 
 class MergeForm(Form):
@@ -26,39 +29,44 @@ class MergeForm(Form):
 
 
 @router.get("/duplicates", operation_id="listDuplicates")
-async def duplicates(
+async def listed(
     db: Db,
     who: ReadContacts,
     limit: Limit = 100,
-    cursor: Cursor = None,
+    cursor: GroupCursor = None,
     by: Annotated[Literal["address", "attribute"], Query()] = "address",
     attribute: Annotated[str | None, Query(max_length=100, description="Such as a telephone number")] = None,
 ) -> dict[str, Any]:
     """Groups of contacts that may be one person; takes `contacts:read_personal`. A person decides, nothing is merged.
 
     `by=address`: addresses that differ in a plus-tag alone, or, at Gmail, in dots. `by=attribute`: the same name,
-    whatever its spaces and letter case, and the same value of `attribute`. All contacts are read for each page. Of a
-    group 20 are shown; `contacts` counts all.
+    whatever its spaces and letter case, and the same value of `attribute`; for this all contacts are read for each
+    page. A page may have fewer groups than `limit`, or none: go on until `next_cursor` is null. Of a group 20 are
+    shown; `contacts` counts all.
     """
     require_scope(who, Scope.CONTACTS_READ_PERSONAL)
     if (by == "attribute") != bool(attribute) or "\x00" in (attribute or ""):
         errors = [{"pointer": "query:attribute", "message": "goes with by=attribute, and only with that"}]
         raise Problem(422, "invalid-request", "What is to be the same?", errors=errors)
-    after = text_after(cursor)
-    found = await merging.groups(db, who.tenant_id, attribute, after, limit + 1)
-    ids = [contact_id for group in found[:limit] for contact_id in group["ids"][:SHOWN_EACH]]
+    async with as_services(db):
+        groups = await _groups(db, who.tenant_id, attribute, cursor, limit)
+    ids = [contact_id for group in groups.found for contact_id in group.ids]
     contacts = await db.fetch(
         f"SELECT {rows.COLUMNS} FROM contacts WHERE tenant_id = $1 AND id = ANY($2) ORDER BY id", who.tenant_id, ids
     )
     by_id = {row["id"]: dict(row) for row in contacts}
     items = [
-        {
-            "contacts": len(group["ids"]),
-            "items": [by_id[found_id] for found_id in group["ids"][:SHOWN_EACH] if found_id in by_id],
-        }
-        for group in found[:limit]
+        {"contacts": group.contacts, "items": [by_id[found_id] for found_id in group.ids if found_id in by_id]}
+        for group in groups.found
     ]
-    return {"items": items, "next_cursor": cursor_of(found[limit - 1]["key"]) if len(found) > limit else None}
+    return {"items": items, "next_cursor": None if groups.next_after is None else cursor_of(groups.next_after)}
+
+
+async def _groups(db: Db, tenant_id: int, attribute: str | None, cursor: str | None, limit: int) -> duplicates.Groups:
+    if attribute is None:
+        return await duplicates.by_mailbox(db, tenant_id, text_after(cursor), limit, SHOWN_EACH)
+    value, name = ids_after(cursor, 2)
+    return await duplicates.by_attribute(db, tenant_id, attribute, (value, name), limit, SHOWN_EACH)
 
 
 @router.post("/{contact_id}/merge", operation_id="mergeContacts")

@@ -3,11 +3,12 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Response
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, Field
 
+from hayabin.database.contact_history import created_by_import
 from services.api.access import Db, ReadContacts, Scope, WriteContacts, require_scope
 from services.api.attribute_types import fitted
-from services.api.forms import Attributes, Form, Id, Line, address_of, printable
+from services.api.forms import Attributes, Form, Id, Line, Moment, address_of, printable
 from services.api.masking import personal_names, shown, shown_change
 from services.api.paging import Cursor, Limit, after, page
 from services.api.problems import Problem, not_found
@@ -89,7 +90,7 @@ async def listed(
     email: Annotated[str, Query(max_length=1000, description="The contact with this address")] = "",
     email_prefix: Annotated[str | None, Query(max_length=254, description="Addresses that begin so")] = None,
     stage: Word = None,
-    created_after: Annotated[AwareDatetime | None, Query()] = None,
+    created_after: Annotated[Moment | None, Query()] = None,
     list_id: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="Only who is subscribed to it")] = None,
     attribute: Annotated[str | None, Query(max_length=100, description="With `value`: only who has it so")] = None,
     value: Annotated[str | None, Query(max_length=1000)] = None,
@@ -171,10 +172,12 @@ async def history(
     """What changed of a contact, oldest first: `source` says by which way, `actor` who did it, `field` what it was.
 
     `field` is `created`, a member of the contact, `attributes.` with a name, or `merged`. Values longer than 2,000
-    characters are shown as their length; of very many changes the newest 500 are kept.
+    characters are shown as their length; of very many changes the newest 500 are kept. That an import created the
+    contact is told from when both happened: with `id` 0, and without an `actor` where several imports ran then.
     """
     if not await db.fetchval("SELECT true FROM contacts WHERE id = $1 AND tenant_id = $2", contact_id, who.tenant_id):
         raise not_found("contact")
+    created = None if cursor else await created_by_import(db, who.tenant_id, contact_id)
     found = await db.fetch(
         "SELECT id, at, actor, source, field, old, new FROM contact_changes "
         "WHERE contact_id = $1 AND tenant_id = $2 AND id > $3 ORDER BY id LIMIT $4",
@@ -184,7 +187,7 @@ async def history(
         limit + 1,
     )
     personal = await personal_names(db, who)
-    answer = page(found, limit)
+    answer = page(found if created is None else [created, *found], limit)
     return {**answer, "items": [shown_change(item, who, personal) for item in answer["items"]]}
 
 

@@ -12,7 +12,7 @@ from services.api.access import Db, Principal, ReadDomains, Scope, WriteDomains,
 from services.api.dkim_keys import new_keys
 from services.api.dns_records import published, records_of
 from services.api.forms import Form, Id, Line, address_of
-from services.api.paging import Cursor, Limit, after, page
+from services.api.paging import Cursor, Limit, page_of
 from services.api.problems import Problem, not_found
 from services.api.settings import ApiSettings
 from services.api.source_ips import USED_ADDRESSES_SQL
@@ -52,10 +52,8 @@ async def create(request: Request, db: Db, who: WriteDomains, form: DomainForm) 
     """Add a domain; its DKIM keys (RSA-2048 and Ed25519) are made now, and the records to publish are in the answer."""
     name = address_of(f"postmaster@{form.name.lower().rstrip('.')}", "#/name").domain
     domain_id = await db.fetchval(
-        "INSERT INTO domains (tenant_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING id", who.tenant_id, name
+        "INSERT INTO domains (tenant_id, name) VALUES ($1, $2) RETURNING id", who.tenant_id, name
     )
-    if domain_id is None:
-        raise Problem(409, "name-taken", "You have this domain already.")
     settings: ApiSettings = request.app.state.settings
     for key in await new_keys():
         selector = f"hb{domain_id}{'r' if key.algorithm.startswith('rsa') else 'e'}"
@@ -74,13 +72,9 @@ async def create(request: Request, db: Db, who: WriteDomains, form: DomainForm) 
 @router.get("", operation_id="listDomains")
 async def listed(db: Db, who: ReadDomains, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
     """Domains in order of id."""
-    rows = await db.fetch(
-        "SELECT id, name, verified_at, created_at FROM domains WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-        who.tenant_id,
-        after(cursor),
-        limit + 1,
+    return await page_of(
+        db, who.tenant_id, "SELECT id, name, verified_at, created_at FROM domains WHERE tenant_id = $1", limit, cursor
     )
-    return page(rows, limit)
 
 
 @router.get("/{domain_id}", operation_id="getDomain")

@@ -122,9 +122,9 @@ async def _mapping_of(
     """The mapping that is used, held against the header."""
     known = await vocabulary_of(db, who.tenant_id)
     try:
-        names = header_of(head, form)
+        names = await asyncio.to_thread(header_of, head, form)
         if mapping is None:
-            mapping = {one.column: one.target for one in suggested(names, known)}
+            mapping = {one.column: one.target for one in await asyncio.to_thread(suggested, names, known)}
         if Target.EMAIL not in mapping.values():
             raise invalid_mapping(f"no column is mapped to `email`. The file has: {', '.join(names)[:300]}")
         require_mapping(mapping)

@@ -48,6 +48,8 @@ async def start(
     media_type = request.headers.get("content-type", "text/csv").partition(";")[0].strip().lower()
     if media_type not in _MEDIA_TYPES:
         raise Problem(415, "unsupported-media-type", "Send the file itself as text/csv, or as multipart/form-data.")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Problem(415, "unsupported-media-type", "Send the file as it is, not compressed.")
     if list_id is not None:
         await require_list(db, who, list_id)
     subscribes = list_id is not None and options.mode is not ImportMode.UNSUBSCRIBE and not options.dry_run

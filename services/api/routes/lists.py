@@ -13,7 +13,7 @@ from hayabin.database.engine import Connection
 from hayabin.domain.consent import SubscriptionState
 from services.api.access import Db, Principal, ReadContacts, WriteContacts
 from services.api.forms import Form, Id, Line, Name
-from services.api.paging import Cursor, Limit, after, page
+from services.api.paging import Cursor, Limit, page_of
 from services.api.problems import Problem, not_found
 from services.api.transaction import TransactionRoute
 
@@ -65,18 +65,6 @@ async def require_list(db: Db, who: Principal, list_id: int) -> None:
         raise not_found("list")
 
 
-async def _require_free(db: Db, who: Principal, name: str, besides: int = 0) -> None:
-    """Pass silently where no other list has the name.
-
-    Raises:
-        Problem: 409.
-    """
-    if await db.fetchval(
-        "SELECT id FROM lists WHERE tenant_id = $1 AND name = $2 AND id <> $3", who.tenant_id, name, besides
-    ):
-        raise Problem(409, "name-taken", "There is a list of this name.")
-
-
 @router.post("", status_code=201, operation_id="createList")
 async def create(
     db: Db,
@@ -89,28 +77,20 @@ async def create(
     """
     row = await db.fetchrow(
         "INSERT INTO lists (tenant_id, name, description, public, public_name) VALUES ($1, $2, $3, $4, $5) "
-        f"ON CONFLICT DO NOTHING RETURNING {_COLUMNS}",
+        f"RETURNING {_COLUMNS}",
         who.tenant_id,
         form.name,
         form.description,
         form.public,
         form.public_name,
     )
-    if row is None:
-        raise Problem(409, "name-taken", "There is a list of this name.")
-    return dict(row)
+    return dict(row or {})
 
 
 @router.get("", operation_id="listLists")
 async def listed(db: Db, who: ReadContacts, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
     """Lists in order of id."""
-    rows = await db.fetch(
-        f"SELECT {_COLUMNS} FROM lists WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-        who.tenant_id,
-        after(cursor),
-        limit + 1,
-    )
-    return page(rows, limit)
+    return await page_of(db, who.tenant_id, f"SELECT {_COLUMNS} FROM lists WHERE tenant_id = $1", limit, cursor)
 
 
 @router.get("/{list_id}", operation_id="getList")
@@ -131,8 +111,6 @@ async def _states(db: Connection, list_id: int) -> dict[str, int]:
 @router.patch("/{list_id}", operation_id="changeList")
 async def change(db: Db, who: WriteContacts, list_id: Id, form: Annotated[ListChange, Body()]) -> dict[str, Any]:
     """Change the name of a list, what it is, or whether recipients see it."""
-    if form.name is not None:
-        await _require_free(db, who, form.name, besides=list_id)
     row = await db.fetchrow(
         _CHANGE_SQL, who.tenant_id, list_id, form.name, form.description, form.public, form.public_name
     )

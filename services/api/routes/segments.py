@@ -1,16 +1,20 @@
-"""Segments: rules for contacts that are saved, counted and looked at."""
+"""Segments: rules for contacts that are saved, counted and looked at.
+
+Promises: rules are checked down to the last value; who sees personal data masked cannot ask for it by rules.
+Fails: ``Problem`` 422 with a pointer to each place, 403 for rules about personal data, 409 while something uses it.
+"""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
 from hayabin.database import segment_users, segments
-from hayabin.domain.segment import Loaded, Rule
-from hayabin.domain.segment_rules import RulesInvalid, parse
-from services.api.access import Db, Principal, ReadContacts, WriteContacts
-from services.api.forms import Form, Id, Line, Name
+from hayabin.domain.segment import Attribute, Comparison, Loaded, Op, Rule
+from hayabin.domain.segment_rules import RulesInvalid, parse, walk
+from services.api.access import Db, Principal, ReadContacts, Scope, WriteContacts, require_scope
+from services.api.forms import Form, Id, Line, Name, changes_of
 from services.api.masking import personal_names, shown
-from services.api.paging import Cursor, Limit, after, page
+from services.api.paging import Cursor, Limit, after, page, page_of
 from services.api.problems import Problem, not_found
 from services.api.transaction import TransactionRoute
 
@@ -47,13 +51,16 @@ async def _parsed(db: Db, who: Principal, rules: dict[str, Any]) -> Rule:
     """The rules, each checked, and with all that they name.
 
     Raises:
-        Problem: 422, with a pointer to each place.
+        Problem: see the module.
     """
     try:
         rule = parse(rules, await segments.types_of(db, who.tenant_id))
     except RulesInvalid as invalid:
         errors = [{"pointer": error.pointer, "message": error.message} for error in invalid.errors]
         raise Problem(422, "invalid-rules", "The rules are no segment: see each place.", errors=errors) from invalid
+    personal = await personal_names(db, who)
+    if any(_asks(one, personal) for one in walk(rule)):
+        require_scope(who, Scope.CONTACTS_READ_PERSONAL)
     missing = await segment_users.missing_in(db, who.tenant_id, rule)
     if missing:
         errors = [
@@ -65,38 +72,41 @@ async def _parsed(db: Db, who: Principal, rules: dict[str, Any]) -> Rule:
     return rule
 
 
+def _asks(rule: Rule, personal: frozenset[str]) -> bool:
+    """Whether it says more of one of these attributes than that it is there."""
+    match rule:
+        case Comparison(Attribute(name), _, op, _):
+            return name in personal and op not in (Op.IS_SET, Op.IS_NOT_SET)
+        case _:
+            return False
+
+
 @router.post("", status_code=201, operation_id="createSegment")
 async def create(db: Db, who: WriteContacts, form: Annotated[SegmentForm, Body()]) -> dict[str, Any]:
     """Save rules under a name, which is unique; see the guide to segments for what rules may say."""
     await segments.load(db, who.tenant_id, await _parsed(db, who, form.rules))
     row = await db.fetchrow(
-        "INSERT INTO segments (tenant_id, name, description, rules) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING "
-        f"RETURNING {_COLUMNS}",
+        f"INSERT INTO segments (tenant_id, name, description, rules) VALUES ($1, $2, $3, $4) RETURNING {_COLUMNS}",
         who.tenant_id,
         form.name,
         form.description,
         form.rules,
     )
-    if row is None:
-        raise Problem(409, "name-taken", "There is a segment of this name.")
-    return dict(row)
+    return dict(row or {})
 
 
 @router.get("", operation_id="listSegments")
 async def listed(db: Db, who: ReadContacts, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
     """Segments in order of id."""
-    found = await db.fetch(
-        f"SELECT {_COLUMNS} FROM segments WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-        who.tenant_id,
-        after(cursor),
-        limit + 1,
-    )
-    return page(found, limit)
+    return await page_of(db, who.tenant_id, f"SELECT {_COLUMNS} FROM segments WHERE tenant_id = $1", limit, cursor)
 
 
 @router.post("/preview", operation_id="previewSegment")
 async def preview(db: Db, who: ReadContacts, form: Annotated[PreviewForm, Body()]) -> dict[str, Any]:
-    """Count who meets rules, and show the first 20 of them; nothing is saved."""
+    """Count who meets rules, and show the first 20 of them; nothing is saved.
+
+    Rules that compare a personal attribute take `contacts:read_personal`.
+    """
     loaded = await segments.load(db, who.tenant_id, await _parsed(db, who, form.rules))
     personal = await personal_names(db, who)
     count = await segments.count(db, who.tenant_id, loaded)
@@ -119,17 +129,11 @@ async def get(db: Db, who: ReadContacts, segment_id: Id) -> dict[str, Any]:
 @router.patch("/{segment_id}", operation_id="changeSegment")
 async def change(db: Db, who: WriteContacts, segment_id: Id, form: SegmentChange) -> dict[str, Any]:
     """Change some of a segment; its rules not while a campaign that uses them is being put into the ledger."""
-    changes = form.model_dump(exclude_unset=True)
-    if any(value is None for value in changes.values()):
-        errors = [{"pointer": f"#/{name}", "message": "cannot be null"} for name, value in changes.items() if not value]
-        raise Problem(422, "invalid-request", "A segment needs these.", errors=errors)
+    changes_of(form)
     await _held(db, who, segment_id)
     if form.rules is not None:
         await _require_unused(await segment_users.filling(db, who.tenant_id, segment_id))
         await segments.load(db, who.tenant_id, await _parsed(db, who, form.rules), segment_id)
-    taken = "SELECT id FROM segments WHERE tenant_id = $1 AND name = $2 AND id <> $3"
-    if form.name is not None and await db.fetchval(taken, who.tenant_id, form.name, segment_id):
-        raise Problem(409, "name-taken", "There is a segment of this name.")
     row = await db.fetchrow(
         "UPDATE segments SET name = COALESCE($3, name), description = COALESCE($4, description), "
         f"rules = COALESCE($5, rules), updated_at = now() WHERE tenant_id = $1 AND id = $2 RETURNING {_COLUMNS}",

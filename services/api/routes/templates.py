@@ -13,7 +13,7 @@ from hayabin.domain.campaign import MergePolicy
 from services.api.access import Db, Principal, ReadTemplates, Scope, WriteTemplates, require_scope
 from services.api.forms import Attributes, Form, Id, Name, Reference, Text
 from services.api.masking import personal_names, shown
-from services.api.paging import Cursor, Limit, after, page
+from services.api.paging import Cursor, Limit, page_of
 from services.api.problems import Problem, not_found
 from services.api.transaction import TransactionRoute
 
@@ -117,25 +117,19 @@ async def create(
 ) -> dict[str, Any]:
     """Create a template with its first version, a draft."""
     template_id = await db.fetchval(
-        "INSERT INTO templates (tenant_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING id",
+        "INSERT INTO templates (tenant_id, name) VALUES ($1, $2) RETURNING id",
         who.tenant_id,
         form.name,
     )
-    if template_id is None:
-        raise Problem(409, "name-taken", "There is a template of this name.")
     return {"id": template_id, "name": form.name, "version": await _add_version(db, template_id, form)}
 
 
 @router.get("", operation_id="listTemplates")
 async def listed(db: Db, who: ReadTemplates, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
     """Templates in order of id."""
-    rows = await db.fetch(
-        "SELECT id, name, created_at FROM templates WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-        who.tenant_id,
-        after(cursor),
-        limit + 1,
+    return await page_of(
+        db, who.tenant_id, "SELECT id, name, created_at FROM templates WHERE tenant_id = $1", limit, cursor
     )
-    return page(rows, limit)
 
 
 @router.get("/{template_id}", operation_id="getTemplate")

@@ -4,6 +4,7 @@ Promises: one launch for each schedule, also with several replicas (row lock), e
 schedule whose send-by has passed is never fired late. What the launch depends on is looked at again: whose audience
 has grown so that an approval is missing, or is over a quota, or cannot be had, is not fired either. The campaign
 becomes ``failed`` with the reason (``Held``), and a person unschedules it, does what is missing, launches it again.
+Fails: errors come out, of a single campaign when the others that are due have had their turn; it stays due.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from hayabin.crash_points import CrashPoint, reach
-from hayabin.database.engine import Connection, Pool
+from hayabin.database.audience_of import hold_segments
+from hayabin.database.engine import AWAY, Connection, Pool
 from hayabin.database.launch import EmptyAudience, change_state, launch
 from hayabin.database.segments import SegmentMissing, SegmentTooDeep, TooSlow
 from hayabin.domain.campaign import CampaignState
@@ -58,12 +60,21 @@ async def launch_scheduled(pool: Pool, pulse: int = 0) -> int:
     Nothing is due while the installation is held, or in a database that has not come as far as ``pulse``.
     """
     taken = 0
+    failure: Exception | None = None
     for row in await pool.fetch(_DUE_SQL, pulse, A_TURN):
-        async with pool.acquire() as connection, connection.transaction():
-            campaign = await connection.fetchrow(_TAKE_SQL, pulse, row["id"])
-            if campaign is not None:
-                await _take_up(connection, campaign)
-                taken += 1
+        try:
+            async with pool.acquire() as connection, connection.transaction():
+                campaign = await connection.fetchrow(_TAKE_SQL, pulse, row["id"])
+                if campaign is not None:
+                    await _take_up(connection, campaign)
+                    taken += 1
+        except AWAY:
+            raise
+        except Exception as error:  # noqa: BLE001 - comes out when the others had their turn
+            get_logger().warning("schedule_failed", campaign_id=row["id"], error=repr(error))
+            failure = error
+    if failure is not None:
+        raise failure
     return taken
 
 
@@ -118,6 +129,7 @@ async def _required(
     asks = approving.asks_for_audience(settings)
     if not asks and not quotas.has_quota(settings):
         return None
+    await hold_segments(connection, campaign["id"])  # what is counted and approved is what is launched
     size = await size_of(connection, campaign)
     if asks and (await approving.standing_of(connection, campaign, settings, size.audience)).missing:
         raise _Refused(Held.APPROVAL_NEEDED)

@@ -66,7 +66,7 @@ async def test_confirmation_mail_has_the_link_and_nothing_to_unsubscribe_from(
     (batch,) = await batches(broker, 1)
     (envelope,) = batch.mails
     assert envelope.recipient == NEW
-    mail = cast("EmailMessage", message_from_bytes(envelope.content, policy=policy.default))
+    mail = message_from_bytes(envelope.content, policy=policy.default)
     for name in ("List-Unsubscribe", "List-Unsubscribe-Post", "List-Id"):
         assert mail[name] is None
     assert {"ja": "ご登録の確認", "en": "Please confirm"}[language] in mail["Subject"]

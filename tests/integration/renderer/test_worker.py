@@ -58,7 +58,7 @@ async def broker(database_url: str, pool: Pool) -> AsyncIterator[Broker]:
 async def launched(pool: Pool, policy: str, ranks: dict[str, str]) -> tuple[Seeded, RenderChunk]:
     """A launched campaign where only some people have the field `rank`, and its chunk."""
     async with pool.acquire() as connection, connection.transaction():
-        seeded = await seed_campaign(connection, PEOPLE, compiled=TEMPLATE)  # type: ignore[arg-type]
+        seeded = await seed_campaign(connection, PEOPLE, compiled=TEMPLATE)
         for address, rank in ranks.items():
             await connection.execute("UPDATE contacts SET attributes = $2 WHERE address = $1", address, {"rank": rank})
         await connection.execute("UPDATE campaigns SET merge_policy = $1", policy)
@@ -137,6 +137,21 @@ async def test_missing_field_block_pauses_the_campaign_and_names_the_field(pool:
     await publish(broker, chunk)
     await eventually(lambda: pool.fetchval("SELECT state FROM campaigns"), lambda state: state == "paused")
     assert await pool.fetchval("SELECT state_reason FROM campaigns") == "merge_field_missing:rank"
+
+
+async def test_person_erased_while_the_chunk_waited_pauses_nothing(pool: Pool, broker: Broker) -> None:
+    """Nothing is left of them to fill in: that is no field that somebody has to look for."""
+    _, chunk = await launched(pool, "block", dict.fromkeys(PEOPLE, "gold"))
+    erased = await pool.fetchval("UPDATE messages SET state = 'suppressed' WHERE id = ANY($1) AND address_key = $2 "
+                                 "RETURNING id", list(chunk.message_ids), PEOPLE[0])  # fmt: skip
+    await pool.execute("UPDATE recipients SET wire = '', name = '', variables = '{}' WHERE message_id = $1", erased)
+    await pool.execute("UPDATE lists SET public_name = 'Spring'")
+    await publish(broker, chunk)
+    mails = [mail for batch in await batches(broker, 4) for mail in batch.mails]
+    assert sorted(mail.recipient for mail in mails) == sorted(PEOPLE[1:])
+    assert all(b"List-Id: Spring\r\n" in mail.content for mail in mails)  # what recipients read, not our own name
+    assert await pool.fetchval("SELECT state FROM campaigns") == "sending"
+    assert (await states(pool))[""] == ("suppressed", None)
 
 
 async def test_chunk_of_an_unknown_campaign_or_version_is_parked(pool: Pool, broker: Broker) -> None:

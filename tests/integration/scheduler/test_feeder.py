@@ -12,7 +12,7 @@ from hayabin.contracts.codec import decode
 from hayabin.contracts.render_pb2 import RenderChunk
 from hayabin.database import outbox
 from hayabin.database.audience import FIRST_PAGE_ROWS
-from hayabin.database.engine import Pool, open_pool
+from hayabin.database.engine import Pool
 from hayabin.database.feeds import CHUNK_ROWS
 from hayabin.domain.campaign import MessageClass
 from services.api.scheduler.belt_depths import BeltDepths
@@ -21,14 +21,6 @@ from tests.support.seed import Seeded, launch_whole, seed_campaign
 from tests.support.waiting import eventually
 
 HIGH_WATER = 2000
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    """Connections to a fresh database."""
-    pool = await open_pool(database_url, name="test", size=4)
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture
@@ -43,7 +35,7 @@ async def start(pool: Pool, slug: str, people: int, message_class: str = "bulk")
     """A launched campaign."""
     async with pool.acquire() as connection, connection.transaction():
         seeded = await seed_campaign(
-            connection,  # type: ignore[arg-type]
+            connection,
             [f"u{n}@{slug}.example" for n in range(people)],
             slug=slug,
             message_class=message_class,

@@ -1,24 +1,15 @@
 """What is old is dropped, what is not stays; on a real PostgreSQL."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 from pydantic import ValidationError
 
-from hayabin.database.engine import Pool, open_pool
+from hayabin.database.engine import Pool
 from services.api.scheduler.forgetting import PAGE_ROWS, PAGES_A_TURN, forget_old, forget_transcripts
 from services.api.scheduler.settings import SchedulerSettings
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    """Connections to a fresh database."""
-    pool = await open_pool(database_url, name="test", size=4)
-    yield pool
-    await pool.close()
 
 
 async def said(pool: Pool, first: int, count: int, ago: timedelta) -> None:

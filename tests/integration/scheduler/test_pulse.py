@@ -7,7 +7,7 @@ import pytest
 from hayabin.broker import Broker, Trouble, connect
 from hayabin.broker.topology import MARK_QUEUE
 from hayabin.database import installation
-from hayabin.database.engine import Pool, open_pool
+from hayabin.database.engine import Pool
 from hayabin.database.installation import HoldReason, Mark, read_mark
 from hayabin.database.launch import launch
 from hayabin.telemetry.metrics import BELTS_EMPTIED, HELD
@@ -17,14 +17,6 @@ from tests.contract.belt import drain
 from tests.support.fault_proxy import FaultProxy, fault_proxy_before
 from tests.support.seed import Seeded, seed_campaign
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    """Connections to a fresh database."""
-    pool = await open_pool(database_url, name="test", size=4)
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture(params=["rabbitmq", "embedded"])
@@ -47,7 +39,7 @@ def broker(belt: tuple[Broker, FaultProxy]) -> Broker:
 async def seeded(pool: Pool) -> Seeded:
     """A campaign that is sending, all of it leased to the belt."""
     async with pool.acquire() as connection, connection.transaction():
-        seeded = await seed_campaign(connection, [f"u{n}@x.example" for n in range(3)])  # type: ignore[arg-type]
+        seeded = await seed_campaign(connection, [f"u{n}@x.example" for n in range(3)])
         await launch(connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
     return seeded
 
@@ -252,7 +244,7 @@ def test_pulse_counts_anew_after_a_late_turn_or_a_jump(ours_s: float, database_s
 async def test_schedule_waits_while_held_and_in_a_database_that_is_behind(pool: Pool) -> None:
     """Neither launches it, and neither loses it; once both are over it is launched."""
     async with pool.acquire() as connection:
-        seeded = await seed_campaign(connection, ["a@x.example"])  # type: ignore[arg-type]
+        seeded = await seed_campaign(connection, ["a@x.example"])
     await pool.execute("UPDATE campaigns SET state = 'scheduled', schedule_at = now() - interval '1 second'")
 
     async def state() -> str:

@@ -2,90 +2,29 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from hayabin.database import feeds, ledger, unknown
-from hayabin.database.counters import read_counters
-from hayabin.database.engine import Pool, open_pool
-from hayabin.database.launch import change_state, launch
-from hayabin.database.ledger import Outcome
+from hayabin.database import ledger, unknown
+from hayabin.database.engine import Pool
+from hayabin.database.launch import change_state
 from hayabin.domain.campaign import UNKNOWN_POLICIES, CampaignState, MessageClass, UnknownPolicy
-from hayabin.domain.message import OPEN, MessageState
+from hayabin.domain.message import MessageState
 from services.api.scheduler import reconciler
 from services.api.scheduler.settings import SchedulerSettings
-from tests.support.seed import Seeded, seed_campaign
-from tests.support.waiting import eventually
-
-HOLD = dict.fromkeys(MessageClass, UnknownPolicy.HOLD)
-RESEND = dict.fromkeys(MessageClass, UnknownPolicy.RESEND_ONCE)
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    """Connections to a fresh database."""
-    pool = await open_pool(database_url, name="test", size=8)
-    yield pool
-    await pool.close()
-
-
-async def start(pool: Pool, message_class: str = "transactional", people: int = 2) -> tuple[Seeded, list[int]]:
-    """A launched campaign, and the ids of its messages."""
-    async with pool.acquire() as connection, connection.transaction():
-        seeded = await seed_campaign(
-            connection,  # type: ignore[arg-type]
-            [f"u{n}@x.example" for n in range(people)],
-            slug=message_class,
-            message_class=message_class,
-        )
-        await launch(connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
-    rows = await pool.fetch("SELECT id FROM messages WHERE campaign_id = $1 ORDER BY id", seeded.campaign_id)
-    return seeded, [row["id"] for row in rows]
-
-
-async def attempt(pool: Pool, message_id: int, begun: int, state: MessageState) -> None:
-    """One attempt through the gate, with its outcome; ``begun`` counts those before it."""
-    async with pool.acquire() as connection, connection.transaction():
-        assert await ledger.claim(connection, [(message_id, begun)], "d1")
-        assert await ledger.record(connection, [Outcome(message_id, begun + 1, state)])
-
-
-async def lose_claim(pool: Pool, message_id: int, begun: int) -> None:
-    """A claim whose dispatcher died long ago."""
-    async with pool.acquire() as connection:
-        assert await ledger.claim(connection, [(message_id, begun)], "dead")
-    await pool.execute("UPDATE messages SET changed_at = now() - interval '1 minute' WHERE id = $1", message_id)
-
-
-async def feed(pool: Pool) -> None:
-    """Put on the belt what is due again."""
-    async with pool.acquire() as connection, connection.transaction():
-        for name in MessageClass:
-            await feeds.feed_retries(connection, name, 100)
-
-
-async def state_of(pool: Pool, message_id: int) -> tuple[str, int, str | None]:
-    """State, attempts and reason."""
-    row = await pool.fetchrow("SELECT state, attempt, reason FROM messages WHERE id = $1", message_id)
-    assert row is not None
-    return row["state"], row["attempt"], row["reason"]
-
-
-async def campaign_state(pool: Pool, campaign_id: int) -> str:
-    """The campaign's state."""
-    return str(await pool.fetchval("SELECT state FROM campaigns WHERE id = $1", campaign_id))
-
-
-async def assert_counted(pool: Pool, campaign_id: int) -> None:
-    """The counters are the ledger."""
-    async with pool.acquire() as connection:
-        counted = await read_counters(connection, campaign_id)
-    rows = await pool.fetch("SELECT state, count(*) AS n FROM messages WHERE campaign_id = $1 GROUP BY 1", campaign_id)
-    final = {row["state"]: row["n"] for row in rows if row["state"] not in OPEN}
-    assert {name: n for name, n in counted.items() if name in set(MessageState) - OPEN and n} == final
+from tests.integration.scheduler.attempts import (
+    HOLD,
+    RESEND,
+    assert_counted,
+    attempt,
+    feed,
+    lose_claim,
+    start,
+    state_of,
+)
 
 
 @pytest.mark.parametrize("cause", ["lost_reply", "lost_claim"])
@@ -154,34 +93,6 @@ async def test_schedulers_at_the_same_time_send_a_message_again_once(pool: Pool)
     await assert_counted(pool, seeded.campaign_id)
 
 
-@pytest.mark.parametrize("message_class", list(MessageClass))
-async def test_campaign_does_not_complete_while_a_message_waits_to_be_sent_again(
-    pool: Pool, message_class: MessageClass
-) -> None:
-    """All is final but for one doubt, and its lease is gone: it is sent again first, and then the campaign completes."""
-    seeded, ids = await start(pool, message_class)
-    await attempt(pool, ids[0], 0, MessageState.ACCEPTED)
-    await attempt(pool, ids[1], 0, MessageState.UNKNOWN)
-    await pool.execute("DELETE FROM feeds")
-    assert await reconciler.complete_campaigns(pool, RESEND) == 0
-    assert await campaign_state(pool, seeded.campaign_id) == "sending"
-    assert await state_of(pool, ids[1]) == ("due", 1, "resend_once")
-    assert await reconciler.complete_campaigns(pool, RESEND) == 0
-    await feed(pool)
-    await attempt(pool, ids[1], 1, MessageState.ACCEPTED)
-    assert await reconciler.complete_campaigns(pool, RESEND) == 1
-    await assert_counted(pool, seeded.campaign_id)
-
-
-async def test_campaign_completes_with_messages_that_are_held(pool: Pool) -> None:
-    """Held doubts are no open work."""
-    _, ids = await start(pool)
-    for message_id in ids:
-        await attempt(pool, message_id, 0, MessageState.UNKNOWN)
-    assert await reconciler.complete_campaigns(pool, HOLD) == 1
-    assert {(await state_of(pool, message_id))[0] for message_id in ids} == {"unknown"}
-
-
 async def test_large_campaign_is_sent_again_in_pages(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """More doubts than a page holds: all of them once, each page a transaction of its own."""
     monkeypatch.setattr(unknown, "IN_CAMPAIGN_SQL", unknown.IN_CAMPAIGN_SQL.replace("LIMIT 5000", "LIMIT 7"))
@@ -239,55 +150,6 @@ async def test_lease_is_looked_at_before_it_ends(pool: Pool) -> None:
     await reconciler.tidy_belt(pool)
     assert [(await state_of(pool, message_id))[0] for message_id in ids] == ["due", "due"]
     assert await pool.fetchval("SELECT count(*) FROM feeds") == 0
-
-
-async def test_completion_waits_for_a_resolution_under_way_and_sees_it(pool: Pool) -> None:
-    """A person resends while the campaign is about to complete: it goes on, and the row is not left due in the dark."""
-    seeded, ids = await start(pool, "bulk")
-    await attempt(pool, ids[0], 0, MessageState.ACCEPTED)
-    await attempt(pool, ids[1], 0, MessageState.UNKNOWN)
-    async with pool.acquire() as connection:
-        async with connection.transaction():
-            resend = unknown.Resolution.RESEND
-            assert await unknown.resolve(connection, seeded.campaign_id, [ids[1]], resend) == [ids[1]]
-            completing = asyncio.create_task(reconciler.complete_campaigns(pool))
-            await eventually(
-                lambda: pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"), lambda waiting: waiting == 1
-            )
-        assert await completing == 0
-    assert await campaign_state(pool, seeded.campaign_id) == "sending"
-    await attempt(pool, ids[1], 1, MessageState.ACCEPTED)
-    assert await reconciler.complete_campaigns(pool) == 1
-
-
-@pytest.mark.parametrize("end", ["completed", "cancelled"])
-async def test_late_deferral_opens_a_campaign_that_had_ended(pool: Pool, end: str) -> None:
-    """A dispatcher that was taken for dead says "deferred" after the end: nobody is left open in a finished campaign."""
-    seeded, ids = await start(pool, "bulk")
-    await attempt(pool, ids[0], 0, MessageState.ACCEPTED)
-    await lose_claim(pool, ids[1], 0)
-    await reconciler.expire_lost_claims(pool)
-    if end == "cancelled":
-        async with pool.acquire() as connection, connection.transaction():
-            await change_state(connection, seeded.campaign_id, seeded.tenant_id, CampaignState.CANCELLED, "by request")
-    await reconciler.cancel_rows(pool)
-    await reconciler.complete_campaigns(pool)
-    assert await campaign_state(pool, seeded.campaign_id) == end
-    assert await reconciler.reopen_campaigns(pool) == 0
-    async with pool.acquire() as connection, connection.transaction():
-        assert await ledger.record(connection, [Outcome(ids[1], 1, MessageState.DEFERRED)])
-    assert await reconciler.reopen_campaigns(pool) == 1
-    assert await reconciler.reopen_campaigns(pool) == 0
-    if end == "cancelled":
-        assert await reconciler.cancel_rows(pool) == 1
-        await reconciler.cancel_rows(pool)
-        assert (await state_of(pool, ids[1]))[0] == "cancelled"
-        assert await pool.fetchval("SELECT completed_at IS NOT NULL AND state_reason = 'by request' FROM campaigns")
-    else:
-        await attempt(pool, ids[1], 1, MessageState.ACCEPTED)
-        assert await reconciler.complete_campaigns(pool) == 1
-        assert await pool.fetchval("SELECT state_reason FROM campaigns") == ""
-    await assert_counted(pool, seeded.campaign_id)
 
 
 def touched(node: dict[str, Any]) -> Iterator[float]:

@@ -21,7 +21,7 @@ async def launched(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> Seeded:
     """A campaign to twelve, all of it in the ledger for two minutes; sweeps take five rows at a time."""
     monkeypatch.setattr(activity, "PAGE_ROWS", 5)
     async with pool.acquire() as connection:
-        seeded = await seed_campaign(connection, [f"u{n}@x.example" for n in range(PEOPLE)])  # type: ignore[arg-type]
+        seeded = await seed_campaign(connection, [f"u{n}@x.example" for n in range(PEOPLE)])
         await launch_whole(connection, seeded)
     await pool.execute("UPDATE campaigns SET launched_at = now() - interval '2 minutes'")
     return seeded

@@ -1,116 +1,17 @@
 """Audiences of lists, segments and exclusions: counted before the launch as the ledger has them after it, and why."""
 
-import asyncio
 import json
 from collections import Counter
 from typing import Any
 
-import pytest
-
-from hayabin.crash_points import CrashPoint
-from hayabin.database import audience, audience_count, erasing
-from hayabin.database.audience import fill_next
+from hayabin.database import audience_count, erasing
 from hayabin.database.audience_of import audience_of
 from hayabin.database.counters import read_counters
-from hayabin.database.engine import Pool
-from hayabin.database.launch import launch
 from hayabin.domain.audience import LeftOut
-from tests.support.seed import Seeded, launch_whole, seed_campaign
+from tests.integration.segments.place import PEOPLE, Place
+from tests.support.seed import Seeded
 
-PEOPLE = 40
 REASONS = ("unsubscribed", "erased", "suppressed", "no_consent", "same_content", "frequency_cap")
-
-
-class Place:
-    """A tenant with forty people on its first list, and what a test changes of it."""
-
-    def __init__(self, pool: Pool, seeded: Seeded, ids: list[int]) -> None:
-        self.pool, self.seeded, self.ids = pool, seeded, ids
-
-    async def a_list(self, name: str, numbers: range, state: str = "subscribed", consent: str = "form") -> int:
-        """Another list, with some of the people."""
-        list_id: int = await self.pool.fetchval(
-            "INSERT INTO lists (tenant_id, name) VALUES ($1, $2) RETURNING id", self.seeded.tenant_id, name
-        )
-        await self.pool.execute(
-            "INSERT INTO list_members (list_id, contact_id, state, consent) SELECT $1, unnest($2::bigint[]), $3, $4",
-            list_id, [self.ids[n] for n in numbers], state, consent,
-        )  # fmt: skip
-        return list_id
-
-    async def a_segment(self, numbers: range, name: str = "s") -> int:
-        """A segment that some of the people meet."""
-        await self.pool.execute(
-            "UPDATE contacts SET attributes = attributes || jsonb_build_object($2::text, true) WHERE id = ANY($1)",
-            [self.ids[n] for n in numbers], name,
-        )  # fmt: skip
-        segment_id: int = await self.pool.fetchval(
-            "INSERT INTO segments (tenant_id, name, rules) VALUES ($1, $2, $3) RETURNING id",
-            self.seeded.tenant_id, name, {"attribute": name, "is": "equals", "value": True},
-        )  # fmt: skip
-        return segment_id
-
-    async def define(self, **definition: list[int]) -> None:
-        """Give the campaign an audience."""
-        await self.pool.execute(
-            "UPDATE campaigns SET audience_definition = $2 WHERE id = $1", self.seeded.campaign_id, definition
-        )
-
-    async def settings(self, **values: Any) -> None:
-        """What the tenant has set."""
-        await self.pool.execute("UPDATE tenants SET settings = $2 WHERE id = $1", self.seeded.tenant_id, values)
-
-    async def another(self) -> Seeded:
-        """A copy of the campaign, as a draft."""
-        campaign_id = await self.pool.fetchval(
-            "INSERT INTO campaigns (tenant_id, name, template_version_id, list_id, domain_id, from_name, from_address, "
-            "pool) SELECT tenant_id, 'd', template_version_id, list_id, domain_id, from_name, from_address, pool "
-            "FROM campaigns WHERE id = $1 RETURNING id",
-            self.seeded.campaign_id,
-        )
-        one = self.seeded
-        return Seeded(one.tenant_id, one.list_id, one.domain_id, one.template_version_id, campaign_id)
-
-    async def counted(self, seeded: Seeded | None = None) -> dict[str, int]:
-        """What the count says before the launch."""
-        async with self.pool.acquire() as connection, connection.transaction():
-            return await audience_count.count(connection, {"id": (seeded or self.seeded).campaign_id})
-
-    async def launched(self, seeded: Seeded | None = None) -> dict[int, str]:
-        """Launch all of it; give the reason ('' for none) by number of the person, in the order of the ledger."""
-        one = seeded or self.seeded
-        async with self.pool.acquire() as connection:
-            await launch_whole(connection, one)
-        return await self.in_ledger(one)
-
-    async def in_ledger(self, seeded: Seeded | None = None) -> dict[int, str]:
-        """The reason ('' for none) by number of the person; each once, in order."""
-        rows = await self.pool.fetch(
-            "SELECT r.contact_id, m.state, m.reason FROM messages m JOIN recipients r ON r.message_id = m.id "
-            "WHERE m.campaign_id = $1 ORDER BY m.id",
-            (seeded or self.seeded).campaign_id,
-        )
-        assert all((row["state"] == "due") == (row["reason"] is None) for row in rows)
-        assert [row["contact_id"] for row in rows] == sorted({row["contact_id"] for row in rows})
-        return {self.ids.index(row["contact_id"]): row["reason"] or "" for row in rows}
-
-
-@pytest.fixture(autouse=True)
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages of a few, so that every audience takes several."""
-    monkeypatch.setattr(audience, "FIRST_PAGE_ROWS", 5)
-    monkeypatch.setattr(audience, "PAGE_ROWS", 3)
-    monkeypatch.setattr(audience, "WINDOW_PAGES", 2)
-
-
-@pytest.fixture
-async def place(pool: Pool) -> Place:
-    """Forty people, all on the campaign's list."""
-    async with pool.acquire() as connection:
-        seeded = await seed_campaign(connection, [f"u{n}@x.example" for n in range(PEOPLE)])  # type: ignore[arg-type]
-    rows = await pool.fetch("SELECT id FROM contacts ORDER BY id")
-    await pool.execute("UPDATE list_members SET consent = 'form'")
-    return Place(pool, seeded, [row["id"] for row in rows])
 
 
 async def agree(place: Place, seeded: Seeded | None = None) -> dict[int, str]:
@@ -247,76 +148,6 @@ async def test_frequency_cap_counts_what_waits_and_forgets_what_is_old(place: Pl
     await place.pool.execute("UPDATE campaigns SET class = 'transactional' WHERE id = $1", transactional.campaign_id)
     assert (await place.counted(transactional))["will_get"] == PEOPLE
     assert await agree(place) == expected
-
-
-async def test_two_launches_at_once_do_not_give_anybody_more_than_the_cap(place: Place) -> None:
-    """The second waits for the first, and sees whom it took."""
-    await place.settings(frequency_cap_messages=1)
-    campaigns = [await place.another() for _ in range(3)]
-
-    async def start(one: Seeded) -> None:
-        async with place.pool.acquire() as connection, connection.transaction():
-            await launch(connection, one.campaign_id, tenant_id=one.tenant_id)
-            await asyncio.sleep(0.05)
-
-    await asyncio.gather(*(start(one) for one in campaigns))
-    while await fill_next(place.pool) or await place.pool.fetchval("SELECT bool_or(filling) FROM campaigns"):
-        pass
-    assert await place.pool.fetchval("SELECT count(*) FROM messages WHERE state = 'due'") == PEOPLE
-    assert await place.pool.fetchval("SELECT count(*) FROM messages") == 3 * PEOPLE
-
-
-async def test_pages_after_a_crash_neither_skip_nor_repeat_anybody(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each page is rolled back once before it is taken, and people leave, come and are suppressed meanwhile."""
-    segment = await place.a_segment(range(10, 40))
-    await place.define(include_lists=[place.seeded.list_id], include_segments=[segment])
-    async with place.pool.acquire() as connection, connection.transaction():
-        await launch(connection, place.seeded.campaign_id, tenant_id=place.seeded.tenant_id)
-    turns = 0
-
-    def crash(point: CrashPoint) -> None:
-        if point is CrashPoint.FILL_BEFORE_COMMIT and turns % 2:
-            raise ConnectionResetError
-
-    monkeypatch.setattr(audience, "reach", crash)
-    leaves = "UPDATE list_members SET state = 'unsubscribed', updated_at = now() WHERE contact_id = $1"
-    await place.pool.execute(leaves, place.ids[30])
-    while await place.pool.fetchval("SELECT filling FROM campaigns"):
-        turns += 1
-        try:
-            await fill_next(place.pool)
-        except ConnectionResetError:
-            continue
-    assert turns > 8
-    assert await place.in_ledger() == {n: "unsubscribed" if n == 30 else "" for n in range(PEOPLE)}
-
-
-async def test_segment_that_few_meet_is_found_by_the_scheduler(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A launch does not look through everybody: nobody on the first page is no empty audience, unless it is the last."""
-    monkeypatch.setattr(audience, "FIRST_S", 0.0)
-    few = await place.a_segment(range(38, 40))
-    await place.define(include_segments=[few])
-    async with place.pool.acquire() as connection, connection.transaction():
-        page = await launch(connection, place.seeded.campaign_id, tenant_id=place.seeded.tenant_id)
-    assert (page.people, page.last) == (0, False)
-    while await place.pool.fetchval("SELECT filling FROM campaigns"):
-        await fill_next(place.pool)
-    assert await place.in_ledger() == {38: "", 39: ""}
-    assert await place.pool.fetchval("SELECT audience FROM campaigns") == 2
-
-
-async def test_who_signs_up_while_a_campaign_is_filled_and_has_not_confirmed_is_in_no_page(place: Place) -> None:
-    """`pending` since the launch is nobody who left."""
-    async with place.pool.acquire() as connection, connection.transaction():
-        await launch(connection, place.seeded.campaign_id, tenant_id=place.seeded.tenant_id)
-    await place.pool.execute(
-        "UPDATE list_members SET state = 'pending', updated_at = now() WHERE contact_id = $1", place.ids[39]
-    )
-    while await place.pool.fetchval("SELECT filling FROM campaigns"):
-        await fill_next(place.pool)
-    assert await place.in_ledger() == dict.fromkeys(range(39), "")
 
 
 async def test_definition_that_is_one_list_is_filled_by_the_statement_of_a_list(place: Place) -> None:

@@ -23,7 +23,7 @@ TABLES = ("contacts", "list_members", "contact_activity", "recipients", "message
 async def test_page_by_rules_touches_what_it_looks_at(pool: Pool, includes: str, analysed: bool) -> None:
     """Each rule, each exclusion and each limit is a look-up for each of a hundred people."""
     async with pool.acquire() as connection:
-        seeded = await seed_campaign(connection, [f"u{n}@x.example" for n in range(PEOPLE)])  # type: ignore[arg-type]
+        seeded = await seed_campaign(connection, [f"u{n}@x.example" for n in range(PEOPLE)])
         await launch_whole(connection, seeded)
         await connection.execute(
             "INSERT INTO contact_activity (tenant_id, contact_id, last_opened_at) SELECT tenant_id, id, now() FROM contacts"

@@ -78,7 +78,7 @@ async def test_rules_as_sql_find_whom_the_oracle_finds(pool: Pool, seed: int) ->
     """Hundreds of random trees over random people, with nested segments; another tenant's people are never found."""
     dice = random.Random(seed)
     async with pool.acquire() as connection:
-        seeded = await seed_campaign(connection, ["other@x.example"], slug="other")  # type: ignore[arg-type]
+        seeded = await seed_campaign(connection, ["other@x.example"], slug="other")
         await connection.execute('UPDATE contacts SET attributes = \'{"plan": "gold"}\'')
         tenant_id = await connection.fetchval("INSERT INTO tenants (slug, name) VALUES ('t', 't') RETURNING id")
         lists = await several(
