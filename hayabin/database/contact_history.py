@@ -3,12 +3,14 @@
 Promises: a row for each field that changed, with the value before and after; nothing where nothing changed. The same
 statement that writes the contact writes its history: give ``noted`` the names of two parts of its WITH clause. Values
 are bounded, and so are the rows of one contact once ``forget_oldest`` is called. History goes with its contact.
+An import writes no row for whom it creates, as that would be a million more: ``created_by_import`` tells it from when
+the contact came and which imports ran then.
 Fails: database errors come out.
 """
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from hayabin.database.engine import Connection
 
@@ -56,6 +58,30 @@ def _bounded(value: str) -> str:
         f"CASE WHEN length({value}::text) > {VALUE_MAX_CHARS} "
         f"THEN jsonb_build_object('chars', length({value}::text)) ELSE {value} END"
     )
+
+
+_CREATED_SQL = f"""
+SELECT c.created_at AS at, CASE WHEN count(*) = 1 THEN 'import:' || min(j.id) ELSE '' END AS actor
+FROM contacts c JOIN import_jobs j ON j.tenant_id = c.tenant_id AND j.mode IN ('insert', 'upsert') AND NOT j.dry_run
+    AND j.rows_imported > 0 AND c.created_at BETWEEN j.started_at AND COALESCE(j.finished_at, now())
+WHERE c.tenant_id = $1 AND c.id = $2
+    AND (SELECT h.field FROM contact_changes h WHERE h.contact_id = c.id ORDER BY h.id LIMIT 1)
+        IS DISTINCT FROM 'created'
+    AND NOT EXISTS (SELECT FROM contact_changes h WHERE h.contact_id = c.id OFFSET {KEPT_ROWS - 1})
+GROUP BY c.created_at"""  # noqa: S608 - a constant of ours
+
+
+async def created_by_import(connection: Connection, tenant_id: int, contact_id: int) -> dict[str, Any] | None:
+    """The row ``created`` of a contact whose history begins without one; None where no import can have made it.
+
+    Its id is 0, so it comes before all. ``actor`` is empty where several imports ran at the time. Nothing is said where
+    the oldest rows may have been forgotten.
+    """
+    row = await connection.fetchrow(_CREATED_SQL, tenant_id, contact_id)
+    if row is None:
+        return None
+    return {"id": 0, "at": row["at"], "actor": row["actor"], "source": ChangeSource.IMPORT.value,
+            "field": "created", "old": None, "new": None}  # fmt: skip
 
 
 async def note(

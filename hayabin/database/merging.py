@@ -1,4 +1,4 @@
-"""Two contacts that are one person: finding candidates, and making one of them.
+"""Two contacts that are one person: making one of them (``duplicates`` finds candidates).
 
 Promises: a merge is what the caller's transaction makes it, all or nothing. The contact that is kept keeps its address;
 values that it lacks come from the other. Nobody gets more mail by it: whoever complained, unsubscribed or bounced
@@ -8,9 +8,8 @@ they went to, what was received and opened last is the later of the two; suppres
 Fails: database errors come out.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from hayabin.database import subscriptions
 from hayabin.database.consent import Evidence, record
@@ -18,10 +17,11 @@ from hayabin.database.contact_history import TRACKED, ChangeSource, noted
 from hayabin.database.engine import Connection
 from hayabin.domain.consent import ConsentAction, ConsentBasis, SubscriptionState
 
-GMAIL: Final = ("gmail.com", "googlemail.com")
 EVERY_MAIL: Final = 0
 
-_LOCK_SQL = "SELECT id FROM contacts WHERE tenant_id = $1 AND id = ANY($2) ORDER BY id FOR UPDATE"
+# In the order in which imports lock contacts.
+_LOCK_SQL = """
+SELECT id FROM contacts WHERE tenant_id = $1 AND id = ANY($2) ORDER BY address_key COLLATE "C" FOR UPDATE"""
 
 _FILL_SQL = f"""
 WITH before AS MATERIALIZED (SELECT {TRACKED} FROM contacts WHERE tenant_id = $1 AND id = $2),
@@ -42,24 +42,13 @@ INSERT INTO contact_changes (tenant_id, contact_id, actor, source, field, old, n
 SELECT $1, a.id, $5, '{ChangeSource.MERGE}', 'merged', jsonb_build_object('id', g.id, 'email', g.address),
        jsonb_build_object('id', a.id, 'email', a.address) FROM after a, gone g"""  # noqa: S608 - constants of ours
 
+_LOCK_MEMBERSHIPS_SQL = """
+SELECT FROM list_members WHERE contact_id = ANY($1) ORDER BY list_id, contact_id FOR UPDATE"""
+
 _MEMBERSHIPS_SQL = """
 SELECT g.list_id, g.state, g.consent, k.state AS kept_state FROM list_members g
 LEFT JOIN list_members k ON k.list_id = g.list_id AND k.contact_id = $1
 WHERE g.contact_id = $2 ORDER BY g.list_id"""
-
-_GROUPS_SQL = """
-SELECT key, ids FROM (
-    SELECT CASE WHEN $3::text IS NULL THEN
-               CASE WHEN domain = ANY($2) THEN replace(split_part(local, '+', 1), '.', '') || '@gmail.com'
-                    ELSE split_part(local, '+', 1) || '@' || domain END
-           ELSE md5(lower(regexp_replace(normalize(name, NFKC), '\\s', '', 'g')) || E'\\n' || (attributes ->> $3))
-           END COLLATE "C" AS key, array_agg(id ORDER BY id) AS ids
-    FROM (SELECT id, name, attributes, regexp_replace(address_key, '@[^@]*$', '') AS local,
-                 substring(address_key FROM '[^@]*$') AS domain
-          FROM contacts WHERE tenant_id = $1) c
-    WHERE $3::text IS NULL OR (name <> '' AND COALESCE(attributes ->> $3, '') <> '')
-    GROUP BY 1 HAVING count(*) > 1) found
-WHERE key > $4 ORDER BY key LIMIT $5"""
 
 _ACTIVITY_SQL = """
 WITH gone AS (
@@ -85,19 +74,13 @@ class Merge:
     actor: str
 
 
-async def groups(
-    connection: Connection, tenant_id: int, attribute: str | None, after: str, limit: int
-) -> Sequence[Any]:
-    """Ids of contacts that may be one person, by a key that they share: address, or name and attribute."""
-    rows: Sequence[Any] = await connection.fetch(_GROUPS_SQL, tenant_id, list(GMAIL), attribute, after, limit)
-    return rows
-
-
 async def merge(connection: Connection, wanted: Merge) -> bool:
     """Make one contact of two; False where one of them is not there. Call within a transaction."""
     both = await connection.fetch(_LOCK_SQL, wanted.tenant_id, [wanted.kept_id, wanted.gone_id])
     if len(both) < 2:
         return False
+    # Whoever leaves a list at this moment has done so before, and is seen below, or finds the contact gone.
+    await connection.execute(_LOCK_MEMBERSHIPS_SQL, [wanted.kept_id, wanted.gone_id])
     for row in await connection.fetch(_MEMBERSHIPS_SQL, wanted.kept_id, wanted.gone_id):
         kept = SubscriptionState(row["kept_state"]) if row["kept_state"] else None
         evidence = Evidence(

@@ -264,6 +264,7 @@ def _require_lengths(wire_local: str, wire: str) -> None:
         raise AddressInvalid(AddressProblem.TOO_LONG, f"{octets} octets, {ADDRESS_MAX_OCTETS} at most")
 
 
+@lru_cache(maxsize=4096)
 def _canonical_domain(raw: str) -> str:
     """The domain in lower-case A-labels (UTS #46, non-transitional; RFC 5891)."""
     if not raw:

@@ -6,8 +6,9 @@ Source: OWASP, "CSV Injection".
 
 from typing import Final
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""Spreadsheet programs begin a formula with these; Japanese ones with their full-width forms too."""
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "−")
+"""Spreadsheet programs begin a formula with these; Japanese ones with their full-width forms too, which the minus sign
+(U+2212) becomes in CP932."""
 
 
 def formula_safe(value: str) -> str:

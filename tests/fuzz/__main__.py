@@ -1,6 +1,7 @@
 """Fuzz the parsers: ``python -m tests.fuzz [--inputs 1000000] [--seed N] [NAME ...]``.
 
-Promises: prints the seed before it begins; ends with 1 and the input in hex at the first that is not as it should be.
+Promises: prints the seed before it begins, how long it took and how long the slowest input, and ends with 1 and the
+input in hex at the first that is not as it should be.
 """
 
 import argparse
@@ -19,28 +20,30 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def failure_of(target: Target, content: bytes) -> str:
-    """What is wrong with how the parser takes an input; empty if nothing."""
+def failure_of(target: Target, content: bytes) -> tuple[str, float]:
+    """What is wrong with how the parser takes an input, empty if nothing; and the seconds that it took."""
     begun = time.thread_time()
     try:
         target.run(content)
     except Exception:  # noqa: BLE001 - whatever it is, is what we look for
-        return traceback.format_exc()
+        return traceback.format_exc(), time.thread_time() - begun
     took_s = time.thread_time() - begun
-    return f"took {took_s:.2f} s of {len(content)} bytes" if took_s > SECONDS_MAX else ""
+    return f"took {took_s:.2f} s of {len(content)} bytes" if took_s > SECONDS_MAX else "", took_s
 
 
 def fuzz(name: str, count: int, seed: int) -> str:
     """Feed a parser; the first failure with its input, or nothing."""
     target = TARGETS[name]
-    begun = time.monotonic()
+    begun, slowest = time.monotonic(), (0.0, 0)
     for number, content in enumerate(made_from(target.seeds(), count, seed)):
-        failure = failure_of(target, content)
+        failure, took_s = failure_of(target, content)
+        slowest = max(slowest, (took_s, len(content)))
         if failure:
             shown = content.hex() if len(content) < 2000 else f"{content[:1000].hex()}… ({len(content)} bytes)"
             return f"{name}, seed {seed}, input {number}: {shown}\n{failure}"
         if number % 100_000 == 99_999:
             say(f"{name}: {number + 1} inputs, {time.monotonic() - begun:.0f} s")
+    say(f"{name}: the slowest took {slowest[0] * 1000:.1f} ms of {slowest[1]} bytes")
     return ""
 
 

@@ -67,7 +67,7 @@ def feed_mapping(content: bytes) -> None:
         names = header_of(Head(content, is_whole=True), form)
     except FileRefused:
         return
-    targets = [one.target for one in suggest(names) if one.target != Target.SKIP]
+    targets = [one.target for one in suggest(names, _VOCABULARY.known) if one.target != Target.SKIP]
     assert len(set(targets)) == len(targets)
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from hayabin.database.duplicates import MAILBOX_SQL, VARIANT_SQL
 from hayabin.database.models.columns import at, identity, metadata, now, one_of, tenant
 from hayabin.domain.consent import ConsentBasis, SubscriptionState
 
@@ -37,6 +38,7 @@ contacts = Table(
     now("updated_at"),
     UniqueConstraint("tenant_id", "address_key"),
     Index("ix_contacts_tenant_id_id", "tenant_id", "id"),
+    Index("ix_contacts_tenant_id_mailbox", "tenant_id", text(MAILBOX_SQL), postgresql_where=text(VARIANT_SQL)),
 )
 
 lists = Table(

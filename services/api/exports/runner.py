@@ -21,14 +21,12 @@ from hayabin.telemetry.logging import get_logger
 from services.api.exports.masked_rows import masked_row
 from services.api.exports.subjects import SEGMENT, SUBJECTS, Subject
 from services.api.exports.table import ExportEncoding, ExportFormat, Layout
-from services.api.job_session import job_session
+from services.api.job_session import Queue, job_session
 
 KEPT_DAYS: Final = 7
 MAX_BYTES: Final = 1024**3
 CHUNK_BYTES: Final = 1024 * 1024
 BATCH_ROWS: Final = 1000
-_LOCKS: Final = 0x68627902 << 32
-"""Session locks of jobs are this number and the job's id."""
 
 _CANDIDATES_SQL = """
 SELECT e.id FROM export_jobs e WHERE e.state IN ('queued', 'running')
@@ -41,6 +39,8 @@ UPDATE export_jobs SET state = 'running', started_at = COALESCE(started_at, now(
     size_bytes = 0, characters_replaced = 0
 WHERE id = $1 AND state IN ('queued', 'running')
 RETURNING id, tenant_id, what, filter, columns, format, encoding, masked"""
+
+_QUEUE: Final = Queue(0x68627902 << 32, _CANDIDATES_SQL, _CLAIM_SQL)
 
 _PROGRESS_SQL = """
 UPDATE export_jobs SET rows = rows + $2, size_bytes = size_bytes + $3, characters_replaced = characters_replaced + $4,
@@ -107,7 +107,7 @@ class _File:
 async def run_next_export(database: Database, instance: str) -> bool:
     """Take up a queued or abandoned job and finish it; False if there is none."""
     async with job_session(database) as connection:
-        job = await _claim(connection)
+        job = await _QUEUE.claim(connection)
         if job is None:
             return False
         log = get_logger().bind(export_id=job["id"], tenant_id=job["tenant_id"], worker=instance)
@@ -125,19 +125,8 @@ async def run_next_export(database: Database, instance: str) -> bool:
         except Exception:
             log.exception("export_broken")
             await _fail(connection, job["id"], "This is our fault, and it was logged. Ask your operator.")
-        await connection.fetchval("SELECT pg_advisory_unlock($1)", _LOCKS | job["id"])
+        await _QUEUE.let_go(connection, job["id"])
     return True
-
-
-async def _claim(connection: Connection) -> Mapping[str, Any] | None:
-    for candidate in await connection.fetch(_CANDIDATES_SQL):
-        job_id: int = candidate["id"]
-        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCKS | job_id):
-            row = await connection.fetchrow(_CLAIM_SQL, job_id)
-            if row is not None:
-                return dict(row)
-            await connection.fetchval("SELECT pg_advisory_unlock($1)", _LOCKS | job_id)
-    return None
 
 
 async def _run(pool: Pool, connection: Connection, job: Mapping[str, Any]) -> None:

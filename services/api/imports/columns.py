@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from services.api.attribute_types import Definition, ValueInvalid, typed
-from services.api.imports.contact_rows import MAX_COLUMNS, FileRefused, RowRefused
-from services.api.imports.header_mapping import ATTRIBUTE, Target, automatic, is_column_name, said
+from services.api.imports.contact_rows import MAX_COLUMNS, FileRefused, RowRefused, shown_value
+from services.api.imports.header_mapping import ATTRIBUTE, Automatic, Target, is_column_name, said
 from services.api.imports.vocabulary import Vocabulary
 
-_KEPT_VALUES = 16_384
+_KEPT_VALUES = 4096
+_KEPT_CHARS = 32
+"""Numbers and days are not longer; what is kept of a hundred columns has to stay small, whatever is in a file."""
 
 
 @dataclass(slots=True)
@@ -35,9 +37,10 @@ class TypedColumn:
         except KeyError:
             pass
         value = typed_value(column, self.definition, text)
-        if len(self._seen) >= _KEPT_VALUES:
-            self._seen.clear()
-        self._seen[text] = value
+        if len(text) <= _KEPT_CHARS:
+            if len(self._seen) >= _KEPT_VALUES:
+                self._seen.clear()
+            self._seen[text] = value
         return value
 
 
@@ -50,7 +53,7 @@ def typed_value(column: str, definition: Definition, given: Any) -> Any:
     try:
         return typed(definition, given)
     except ValueInvalid as error:
-        raise RowRefused(column, error.reason.value, str(given)) from error
+        raise RowRefused(column, error.reason.value, shown_value(given)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Columns:
         """
         if len(names) > MAX_COLUMNS:
             raise FileRefused(f"The header has {len(names)} columns; {MAX_COLUMNS} are possible.")
-        targets = automatic(names, vocabulary.known) if mapping is None else said(names, mapping)
+        targets = Automatic(vocabulary.known).targets(names) if mapping is None else said(names, mapping)
         if targets.count(Target.EMAIL) != 1:
             shown = ", ".join(names)[:300]
             raise FileRefused(f"The header must have one column `email` (or メールアドレス); it has: {shown}")

@@ -4,13 +4,16 @@ Promises: the limits are those of the API's own forms; each error names line, co
 Fails: ``ValueInvalid`` for a single value, ``FileRefused`` for a file that cannot be imported as a whole.
 """
 
+import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from reprlib import Repr
 from typing import Any, Final, NamedTuple
 
 from hayabin.domain import time_zones
 from hayabin.domain.attribute import AttributeType, Definition, ValueInvalid, ValueProblem, typed
+from hayabin.domain.consent import CLOCKS_DIFFER, has_been
 
 MAX_COLUMNS: Final = 100
 MAX_VALUE_CHARS: Final = 10_000
@@ -19,6 +22,8 @@ MAX_STAGE_CHARS: Final = 100
 NAME_CHARS: Final = 200
 LOCALE_CHARS: Final = 35
 SHOWN_CHARS: Final = 200
+_EARLIEST_DAY: Final = timedelta(hours=14)
+"""How far the day has begun ahead of UTC somewhere: who consented today writes that day, without a zone."""
 _DAY: Final = Definition(name="", type=AttributeType.DATE)
 _MOMENT: Final = Definition(name="", type=AttributeType.DATETIME)
 
@@ -39,7 +44,8 @@ class RowRefused(Exception):
 
     def at(self, line: int) -> "RowError":
         """The error of the row that begins on a line."""
-        return RowError(line, self.column, self.reason, self.value[:SHOWN_CHARS].replace("\x00", ""))
+        column, value = self.column[:SHOWN_CHARS], self.value[:SHOWN_CHARS]
+        return RowError(line, column.replace("\x00", ""), self.reason, value.replace("\x00", ""))
 
 
 class Contact(NamedTuple):
@@ -66,6 +72,22 @@ class RowError:
     column: str
     reason: str
     value: str
+
+
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SHORT: Final = Repr()
+_SHORT.maxlevel = 3
+
+
+def name_of(text: str) -> str:
+    """A person's name as it is kept: one line, without control characters, cut where it is too long."""
+    name = " ".join(text.split())[:NAME_CHARS]
+    return name if name.isprintable() else _CONTROLS.sub("", name)
+
+
+def shown_value(value: Any) -> str:
+    """A value of a file as an error shows it: of what is nested the outside, as it may be deeper than can be told."""
+    return value if isinstance(value, str) else _SHORT.repr(value)
 
 
 def stage_of(column: str, value: str, stages: frozenset[str]) -> str:
@@ -101,19 +123,21 @@ def moment_of(column: str, value: str) -> datetime | None:
     if not value:
         return None
     try:
-        moment = _moment(value)
+        moment, ahead = _moment(value)
     except ValueInvalid as error:
         raise RowRefused(column, error.reason.value, value) from error
-    if moment > datetime.now(UTC):
-        raise RowRefused(column, "date_in_the_future", value)
-    return moment
+    try:
+        return has_been(moment, datetime.now(UTC), ahead)
+    except ValueError as error:
+        raise RowRefused(column, "date_in_the_future", value) from error
 
 
 @lru_cache(maxsize=16_384)
-def _moment(value: str) -> datetime:
+def _moment(value: str) -> tuple[datetime, timedelta]:
+    """What a text says, and how far that may be ahead of now."""
     try:
-        return datetime.combine(date.fromisoformat(typed(_DAY, value)), time(), UTC)
+        return datetime.combine(date.fromisoformat(typed(_DAY, value)), time(), UTC), _EARLIEST_DAY
     except ValueInvalid as error:
         if error.reason is not ValueProblem.NOT_A_DATE:
             raise
-        return datetime.fromisoformat(typed(_MOMENT, value, zone=UTC))
+        return datetime.fromisoformat(typed(_MOMENT, value, zone=UTC)), CLOCKS_DIFFER

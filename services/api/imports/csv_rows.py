@@ -17,13 +17,13 @@ from services.api.imports.contact_rows import (
     LOCALE_CHARS,
     MAX_ATTRIBUTES_CHARS,
     MAX_VALUE_CHARS,
-    NAME_CHARS,
     SHOWN_CHARS,
     Contact,
     FileRefused,
     RowError,
     RowRefused,
     moment_of,
+    name_of,
     stage_of,
     time_zone_of,
 )
@@ -107,7 +107,7 @@ class CsvRows:
                 address = cells[columns.email].strip()
                 forms = plain_forms(address)
                 if forms is not None:
-                    name = "" if columns.name is None else " ".join(cells[columns.name].split())[:NAME_CHARS]
+                    name = "" if columns.name is None else name_of(cells[columns.name])
                     locale = "" if columns.locale is None else cells[columns.locale].strip()[:LOCALE_CHARS]
                     said = {column: value for column, at in attributes if (value := cells[at].strip())}
                     more = rest.read(cells, said) if has_rest else _NOTHING
@@ -182,7 +182,7 @@ def _contact(line: int, columns: Columns, values: list[str]) -> Contact:
         address = parse_address(values[columns.email])
     except AddressInvalid as error:
         raise RowRefused(columns.names[columns.email], str(error.reason), values[columns.email]) from error
-    name = "" if columns.name is None else " ".join(values[columns.name].split())[:NAME_CHARS]
+    name = "" if columns.name is None else name_of(values[columns.name])
     locale = "" if columns.locale is None else values[columns.locale][:LOCALE_CHARS]
     attributes: dict[str, Any] = {column: values[at] for column, at in columns.attributes if values[at]}
     for attribute, at, column in columns.typed:
@@ -201,11 +201,14 @@ def read_header(row: Row | BrokenRow, encoding: str, delimiter: str) -> list[str
     if isinstance(row, BrokenRow):
         raise FileRefused("The header row has a quote that is not closed, or is longer than 1 MiB.")
     try:
-        return [name.strip() for name in cells_of(row.content.decode(encoding), delimiter)]
+        names = [name.strip() for name in cells_of(row.content.decode(encoding), delimiter)]
     except UnicodeDecodeError:
         raise FileRefused("The header is neither UTF-8 nor CP932 (Shift_JIS).") from None
     except csv.Error as error:
         raise FileRefused(f"The header row is not CSV: {error}. Lines end with LF or CRLF.") from error
+    if any(plain_forms(name) for name in names):  # and so nothing of that person is told as names of columns
+        raise FileRefused("The first line has an address where the names of columns belong: put a header before it.")
+    return names
 
 
 def cells_of(text: str, delimiter: str) -> list[str]:

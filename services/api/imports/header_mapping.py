@@ -1,7 +1,7 @@
 """Which column of a file is what: suggested from its name, or said by the user.
 
 Promises: names are compared without regard to width (NFKC), case, spaces and signs; ``suggest`` gives every column one
-target with a score from 0 to 1, and no target of a contact twice; ``automatic`` takes what is certain (score 1) alone,
+target with a score from 0 to 1, and no target of a contact twice; ``Automatic`` takes what is certain (score 1) alone,
 so an upload without a mapping is read as ever. Time is bounded by the number and length of names.
 Fails: ``FileRefused`` for a mapping that does not fit the header; the message says what to send.
 """
@@ -31,6 +31,8 @@ _TARGETS: Final = frozenset(target.value for target in Target)
 ATTRIBUTE: Final = "attribute:"
 LIKELY: Final = 0.7
 """A suggestion with a lower score is none: the column becomes an attribute of its own name."""
+_LIKE_CHARS: Final = 40
+"""Longer names are compared as a whole."""
 _WORDS: Final[Mapping[Target, tuple[str, ...]]] = {
     Target.EMAIL: ("email", "e-mail", "mail", "address", "mail address", "email address", "メールアドレス", "メール",
                    "アドレス", "電子メール", "eメール", "eメールアドレス", "メアド"),
@@ -76,18 +78,24 @@ _BY_NAME: Final = {normalised(word): target for target, words in _WORDS.items() 
 _CERTAIN_NAMES: Final = {word: _BY_NAME[normalised(word)] for word in _CERTAIN}
 
 
-def automatic(names: Sequence[str], known: Iterable[KnownAttribute] = ()) -> list[str]:
+class Automatic:
     """The targets of columns whose names leave no doubt; everything else is an attribute of its own name."""
-    attributes = {normalised(word): a.name for a in known for word in (*a.labels, a.name) if normalised(word)}
-    own = {a.name for a in known}
-    targets: list[str] = []
-    for name in names:
-        certain = _CERTAIN_NAMES.get(name.strip().lower())
-        attribute = name if name in own else attributes.get(normalised(name), name)
-        if attribute != name and (attribute in names or f"{ATTRIBUTE}{attribute}" in targets):
-            attribute = name
-        targets.append(certain.value if certain and name not in own else f"{ATTRIBUTE}{attribute}")
-    return targets
+
+    def __init__(self, known: Iterable[KnownAttribute] = ()) -> None:
+        """Look at what is defined; once for a file, whose objects may have ever new names."""
+        self._own = {a.name for a in known}
+        self._words = {normalised(word): a.name for a in known for word in (*a.labels, a.name) if normalised(word)}
+
+    def targets(self, names: Sequence[str]) -> list[str]:
+        """One for each column."""
+        targets: list[str] = []
+        for name in names:
+            certain = _CERTAIN_NAMES.get(name.strip().lower())
+            attribute = name if name in self._own else self._words.get(normalised(name), name)
+            if attribute != name and (attribute in names or f"{ATTRIBUTE}{attribute}" in targets):
+                attribute = name
+            targets.append(certain.value if certain and name not in self._own else f"{ATTRIBUTE}{attribute}")
+        return targets
 
 
 def suggest(names: Sequence[str], known: Sequence[KnownAttribute] = ()) -> list[Suggestion]:
@@ -120,20 +128,33 @@ def _likeness(one: str, other: str) -> float:
     """From 0 to 1: by the edits that lead from one to the other; 0 where there are too many to be a slip."""
     longer = max(len(one), len(other))
     most = 1 if longer < 6 else 2
-    if longer < 3 or longer > 100 or abs(len(one) - len(other)) > most:
+    if longer < 3 or longer > _LIKE_CHARS:
         return 0.0
-    edits = edit_distance(one, other)
+    edits = edit_distance(one, other, most)
     return 1 - edits / longer if edits <= most else 0.0
 
 
-def edit_distance(one: str, other: str) -> int:
-    """Insertions, deletions and replacements (Levenshtein)."""
+def edit_distance(one: str, other: str, most: int) -> int:
+    """Insertions, deletions and replacements (Levenshtein); ``most + 1`` for more than ``most``.
+
+    Time: ``most`` times the length, as only what is so near to the diagonal is looked at (Ukkonen).
+    """
+    beyond = most + 1
+    if abs(len(one) - len(other)) > most:
+        return beyond
     row = list(range(len(other) + 1))
     for number, character in enumerate(one, 1):
-        before, row[0] = row[0], number
-        for at, wanted in enumerate(other, 1):
-            before, row[at] = row[at], min(row[at] + 1, row[at - 1] + 1, before + (character != wanted))
-    return row[-1]
+        first, last = max(1, number - most), min(len(other), number + most)
+        diagonal, row[first - 1] = row[first - 1], number if first == 1 else beyond
+        best = row[first - 1]
+        for at in range(first, last + 1):
+            above = row[at] if at < number + most else beyond
+            edits = min(above + 1, row[at - 1] + 1, diagonal + (character != other[at - 1]))
+            diagonal, row[at] = row[at], edits
+            best = min(best, edits)
+        if best > most:
+            return beyond
+    return min(row[-1], beyond)
 
 
 def said(names: Sequence[str], mapping: Mapping[str, str]) -> list[str]:

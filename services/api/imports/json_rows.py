@@ -21,15 +21,16 @@ from services.api.imports.contact_rows import (
     MAX_ATTRIBUTES_CHARS,
     MAX_COLUMNS,
     MAX_VALUE_CHARS,
-    NAME_CHARS,
     Contact,
     RowError,
     RowRefused,
     moment_of,
+    name_of,
+    shown_value,
     stage_of,
     time_zone_of,
 )
-from services.api.imports.header_mapping import ATTRIBUTE, Target, automatic, is_column_name
+from services.api.imports.header_mapping import ATTRIBUTE, Automatic, Target, is_column_name
 from services.api.imports.row_cutter import BOM, MAX_ROW_BYTES
 from services.api.imports.vocabulary import Vocabulary
 
@@ -84,6 +85,11 @@ class JsonRows:
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     _cutter: LineCutter = field(default_factory=LineCutter)
     _targets: dict[str, str] = field(default_factory=dict)
+    _automatic: Automatic = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look at what is defined once."""
+        self._automatic = Automatic(self.vocabulary.known)
 
     @property
     def says(self) -> frozenset[str]:
@@ -127,7 +133,11 @@ class JsonRows:
                 continue
             if target.startswith(ATTRIBUTE):
                 name = target.removeprefix(ATTRIBUTE)
+                if name in attributes:
+                    raise RowRefused(member, "ambiguous", f"another member is the attribute {name} too")
                 attributes[name] = self._attribute(member, name, value)
+            elif target in texts:
+                raise RowRefused(member, "ambiguous", f"{texts[target][0]} is the {target} too")
             else:
                 texts[target] = member, _text(member, value)
         if len(str(attributes)) > MAX_ATTRIBUTES_CHARS:
@@ -142,7 +152,7 @@ class JsonRows:
                 self._targets.clear()
             if not is_column_name(member):
                 raise RowRefused(member[:100], "invalid_name", member)
-            (self._targets[member],) = automatic([member], self.vocabulary.known)
+            (self._targets[member],) = self._automatic.targets([member])
         return self._targets[member]
 
     def _attribute(self, member: str, name: str, value: Any) -> Any:
@@ -152,7 +162,7 @@ class JsonRows:
         try:
             plain({name: value})
         except ValueError as error:
-            reason = "nul_character" if "\x00" in str(value) else "invalid_value"
+            reason = "nul_character" if isinstance(value, str) and "\x00" in value else "invalid_value"
             raise RowRefused(member, reason, str(error)) from error
         if len(str(value)) > MAX_VALUE_CHARS:
             raise RowRefused(member, "value_too_long", str(value)[:MAX_VALUE_CHARS])
@@ -169,7 +179,7 @@ def members_of(found: dict[str, Any]) -> dict[str, Any]:
 
 def _text(member: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise RowRefused(member, "not_a_string", str(value))
+        raise RowRefused(member, "not_a_string", shown_value(value))
     if "\x00" in value:
         raise RowRefused(member, "nul_character", value)
     if len(value) > MAX_VALUE_CHARS:
@@ -189,7 +199,7 @@ def _made(line: int, texts: dict[str, tuple[str, str]], attributes: dict[str, An
         address.given,
         address.wire,
         address.key,
-        " ".join(texts.get(Target.NAME, nobody)[1].split())[:NAME_CHARS],
+        name_of(texts.get(Target.NAME, nobody)[1]),
         texts.get(Target.LOCALE, nobody)[1][:LOCALE_CHARS],
         attributes,
         stage_of(*texts.get(Target.STAGE, nobody), stages),

@@ -2,11 +2,10 @@
 
 Promises: everything has a default, with which an upload is read as it always was. A tenant whose policy requires
 consent is asked for it before a byte of the file is read.
-Fails: 422 ``invalid-mapping``, 422 ``consent-required``; each says what to send.
+Fails: 422 ``invalid-mapping``, 422 ``consent-required``, 422 ``invalid-request``; each says what to send.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any
 
 import orjson
@@ -17,7 +16,8 @@ from hayabin.domain.consent import ConsentBasis
 from hayabin.domain.tenant_settings import ConsentPolicy, TenantSettings
 from hayabin.domain.transfer import ImportMode
 from services.api.access import Db, Principal
-from services.api.forms import Form, Line, Moment, Reference
+from services.api.consent_form import Consented
+from services.api.forms import Form, Line, Reference
 from services.api.imports.file_form import Delimiter, FileEncoding, FileFormat
 from services.api.imports.header_mapping import Target, check_mapping
 from services.api.problems import Problem
@@ -34,7 +34,7 @@ class ConsentForm(Form):
         ""
     )
     wording: Annotated[Line, Field(description="The version of the words that they agreed to")] = ""
-    at: Annotated[Moment | None, Field(description="When; or map a column to `consented_at`")] = None
+    at: Annotated[Consented | None, Field(description="When; or map a column to `consented_at`")] = None
 
     def stored(self) -> dict[str, Any]:
         """As ``import_jobs.consent`` has it."""
@@ -90,13 +90,10 @@ def upload_options(
     ),
     consent_source: Annotated[str, Query(max_length=300, description="Where the consent is kept")] = "",
     consent_wording: Annotated[str, Query(max_length=200, description="Version of the words agreed to")] = "",
-    consented_at: Annotated[datetime | None, Query(description="When, RFC 3339; or map a column to it")] = None,
+    consented_at: Annotated[Consented | None, Query(description="When, RFC 3339; or map a column to it")] = None,
     dry_run: Annotated[bool, Query(description="Only upload and look at it: see the preview, then start it")] = False,
 ) -> UploadOptions:
     """Read the query of an upload."""
-    if consented_at is not None and consented_at.tzinfo is None:
-        errors = [{"pointer": "query:consented_at", "message": "needs a time zone, such as Z or +09:00"}]
-        raise Problem(422, "invalid-request", "The request does not have the form that is documented.", errors=errors)
     form = ConsentForm.model_validate(
         {"basis": consent_basis, "source": _line(consent_source), "wording": _line(consent_wording), "at": consented_at}
     )

@@ -9,17 +9,15 @@ full, or otherwise in trouble that passes (``AWAY``), that error comes out, the 
 again; any other failure is logged and ends the job as ``failed``.
 """
 
-from hayabin.database.engine import AWAY, Connection, Database
+from hayabin.database.engine import AWAY, Database
 from hayabin.domain.transfer import IMPORT_TRANSITIONS, TransferState, leading_to
 from hayabin.telemetry.logging import get_logger
 from services.api.imports import staging
 from services.api.imports.contact_rows import FileRefused
 from services.api.imports.job import Cancelled, Job, job_of
 from services.api.imports.run import run
-from services.api.job_session import job_session
+from services.api.job_session import Queue, job_session
 
-_LOCKS = 0x68627901 << 32
-"""Session locks of jobs are this number and the job's id."""
 _CANDIDATES_SQL = """
 WITH open AS (
     SELECT id, tenant_id, created_at, heartbeat_at, state = 'running' AS runs FROM import_jobs
@@ -41,6 +39,8 @@ WHERE id = $1 AND state IN ('queued', 'running')
 RETURNING id, tenant_id, list_id, format, encoding, delimiter, filename, mode, mapping, consent,
     dry_run, merged_through"""
 
+_QUEUE = Queue(0x68627901 << 32, _CANDIDATES_SQL, _CLAIM_SQL)
+
 _FAIL_SQL = """
 UPDATE import_jobs SET state = 'failed', error = $2, finished_at = now() WHERE id = $1 AND state = ANY($3)"""
 
@@ -51,9 +51,10 @@ async def run_next_import(database: Database, instance: str, *, only_idle: bool 
     ``only_idle``: only of tenants that have no other job under way, so that they do not wait for those who have.
     """
     async with job_session(database) as connection:
-        job = await _claim(connection, only_idle=only_idle)
-        if job is None:
+        row = await _QUEUE.claim(connection, only_idle)
+        if row is None:
             return False
+        job = job_of(connection, row)
         log = get_logger().bind(import_id=job.id, tenant_id=job.tenant_id, worker=instance)
         try:
             await run(job)
@@ -73,21 +74,10 @@ async def run_next_import(database: Database, instance: str, *, only_idle: bool 
     return True
 
 
-async def _claim(connection: Connection, *, only_idle: bool) -> Job | None:
-    for candidate in await connection.fetch(_CANDIDATES_SQL, only_idle):
-        job_id: int = candidate["id"]
-        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCKS | job_id):
-            row = await connection.fetchrow(_CLAIM_SQL, job_id)
-            if row is not None:
-                return job_of(connection, row)
-            await connection.fetchval("SELECT pg_advisory_unlock($1)", _LOCKS | job_id)  # finished meanwhile
-    return None
-
-
 async def _let_go(job: Job) -> None:
     if not job.connection.is_closed():
         await staging.end(job.connection)
-        await job.connection.fetchval("SELECT pg_advisory_unlock($1)", _LOCKS | job.id)
+        await _QUEUE.let_go(job.connection, job.id)
 
 
 async def _fail(job: Job, error: str) -> None:

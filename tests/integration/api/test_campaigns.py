@@ -1,5 +1,6 @@
 """Campaigns over REST: drafts, launch, moves, tests, what became of them."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ from hayabin.database import ledger
 from hayabin.database.engine import Database
 from hayabin.domain.message import MessageState
 from tests.integration.api.rest import MJML, OVERRIDE, Client, a_campaign, done, problem
+from tests.support.waiting import eventually
 
 STATES = ("accepted", "failed", "suppressed", "cancelled", "expired", "unknown", "due")
 
@@ -126,6 +128,25 @@ async def test_draft_changes_keep_what_is_left_out(client: Client) -> None:
     problem(await client.patch(path, json={"state": "sending"}), 422, "invalid-request")
 
 
+async def test_two_edits_at_once_do_not_undo_each_other(client: Client, database: Database) -> None:
+    """Both looked at the same draft: the second is told, instead of writing what it saw over the first."""
+    campaign = await a_campaign(client)
+    path = f"/v1/campaigns/{campaign['id']}"
+    async with database.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT 1 FROM campaigns WHERE id = $1 FOR UPDATE", campaign["id"])
+        edits = [
+            asyncio.create_task(client.patch(path, json=json)) for json in ({"name": "second"}, {"from_name": "other"})
+        ]
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        await eventually(lambda: database.pool.fetchval(waiting), lambda n: n == 2, every_s=0.02)
+    answers = sorted(await asyncio.gather(*edits), key=lambda answer: answer.status_code)
+    changed = await done(answers[0], 200)
+    problem(answers[1], 409, "conflict")
+    assert await done(await client.get(path), 200) == changed
+
+
 async def test_test_send_is_a_campaign_of_its_own(client: Client, database: Database) -> None:
     """At most ten addresses, each once, on the transactional belt, while the draft stays a draft."""
     campaign = await a_campaign(client)
@@ -147,7 +168,7 @@ async def test_message_timeline_has_attempts_and_events_in_order(client: Client,
     """What a person asks first: every attempt with the server's reply, then what came back."""
     campaign = await a_campaign(client, 1)
     await client.post(f"/v1/campaigns/{campaign['id']}/launch", json=OVERRIDE)
-    message_id, tenant_id = await database.pool.fetchrow("SELECT id, tenant_id FROM messages")
+    ((message_id, tenant_id),) = await database.pool.fetch("SELECT id, tenant_id FROM messages")
     for attempt, state, reply in ((1, "deferred", "451 4.7.1 later"), (2, "accepted", "250 ok")):
         await database.pool.execute(
             "INSERT INTO attempts (message_id, attempt, tenant_id, finished_at, state, code, reply) "
@@ -168,7 +189,7 @@ async def test_message_attempts_have_their_transcript_while_it_is_kept(client: C
     """What was said line by line, with the TLS and the address; null where nothing was kept."""
     campaign = await a_campaign(client, 1)
     await client.post(f"/v1/campaigns/{campaign['id']}/launch", json=OVERRIDE)
-    message_id, tenant_id = await database.pool.fetchrow("SELECT id, tenant_id FROM messages")
+    ((message_id, tenant_id),) = await database.pool.fetch("SELECT id, tenant_id FROM messages")
     for attempt in (1, 2):
         await database.pool.execute(
             "INSERT INTO attempts (message_id, attempt, tenant_id, state, address, tls_version, tls_policy, tls_result) "

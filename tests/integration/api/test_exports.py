@@ -178,6 +178,7 @@ async def test_export_needs_rights_and_is_masked_without_them(make_client: MakeC
         ({"what": "suppressions", "columns": ["attribute:x"]}, "invalid-columns", "reason"),
         ({"what": "contacts", "columns": ['email" FROM tenants --']}, "invalid-columns", "email"),
         ({"what": "contacts", "format": "ndjson", "encoding": "cp932"}, "invalid-request", "UTF-8"),
+        ({"what": "consents", "filter": {"since": "0001-01-01T00:00:00+09:00"}}, "invalid-request", ""),
     ],
 )
 async def test_export_that_cannot_be_says_what_there_is(

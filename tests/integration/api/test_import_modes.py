@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hayabin.database import erasing
+from hayabin.database.contact_history import KEPT_ROWS
 from hayabin.database.engine import Database
 from services.api.imports.runner import run_next_import
 from tests.integration.api.rest import CSV, Client, done, problem
@@ -71,6 +72,38 @@ async def test_mode_update_adds_nobody(client: Client, database: Database) -> No
         ("attributes.n", "1", "2", "import", f"import:{job['id']}"),
         ("name", "Ada", "Eve", "import", f"import:{job['id']}"),
     ]
+
+
+async def test_history_of_who_came_by_an_import_says_so(client: Client, database: Database) -> None:
+    """The first line is told from when both happened, once over all pages; none where it may have been forgotten."""
+    job = await imported(client, database, "email,name\na@b.example,Ada\n")
+    (contact,) = (await done(await client.get("/v1/contacts"), 200))["items"]
+    path = f"/v1/contacts/{contact['id']}"
+    await client.patch(path, json={"name": "Eve", "locale": "en"})
+    items, query = [], "?limit=1"
+    while query:
+        answer = await done(await client.get(f"{path}/history{query}"), 200)
+        items += answer["items"]
+        query = f"?limit=1&cursor={answer['next_cursor']}" if answer["next_cursor"] else ""
+    first = {**items[0], "at": None}
+    assert first == {"id": 0, "at": None, "actor": f"import:{job['id']}", "source": "import", "field": "created",
+                     "old": None, "new": None}  # fmt: skip
+    assert items[0]["at"] == contact["created_at"]
+    assert [item["field"] for item in items] == ["created", "name", "locale"]
+    await database.pool.execute(
+        "INSERT INTO import_jobs (tenant_id, state, rows_imported, started_at) "
+        "SELECT tenant_id, 'running', 1, created_at FROM contacts"
+    )
+    assert (await done(await client.get(f"{path}/history"), 200))["items"][0]["actor"] == ""
+    by_hand = await done(await client.post("/v1/contacts", json={"email": "c@d.example"}), 201)
+    lines = (await done(await client.get(f"/v1/contacts/{by_hand['id']}/history"), 200))["items"]
+    assert [(line["source"], line["field"]) for line in lines] == [("api", "created")]
+    await database.pool.execute(
+        "INSERT INTO contact_changes (tenant_id, contact_id, actor, source, field) "
+        "SELECT tenant_id, id, 'x', 'api', 'many' FROM contacts, generate_series(1, $1)",
+        KEPT_ROWS,
+    )
+    assert (await done(await client.get(f"{path}/history"), 200))["items"][0]["field"] == "name"
 
 
 async def test_mode_unsubscribe_takes_people_off_a_list(client: Client, database: Database) -> None:
@@ -209,6 +242,9 @@ async def test_consent_is_asked_for_before_the_file_is_read(client: Client, data
         await done(await post(**params), 202)
     job = await done(await post(list_id=target, dry_run=True), 202)
     path = f"/v1/imports/{job['id']}/start"
+    ahead = {"consent": {"basis": "written", "source": "fair", "at": "2999-01-01T00:00:00Z"}}
+    answer = problem(await client.post(path, json=ahead), 422, "invalid-request")
+    assert [error["pointer"] for error in answer["errors"]] == ["#/consent/at"]
     problem(await client.post(path, json={"list_id": target}), 422, "consent-required")
     consent = {"basis": "form", "source": "shop", "at": "2026-05-01T00:00:00Z"}
     await done(await client.post(path, json={"list_id": target, "consent": consent}), 202)

@@ -170,6 +170,9 @@ async def test_upload_takes_its_options_from_the_query(client: Client, database:
     assert contact["attributes"] == {"n": "1"}
     for query in ("mode=replace", "encoding=latin-1", "delimiter=x", "format=xls", "consented_at=2026-01-01T00:00:00"):
         problem(await client.post(f"/v1/imports?{query}", content=content, headers=CSV), 422, "invalid-request")
+    answer = await client.post("/v1/imports?consented_at=2999-01-01T00:00:00Z", content=content, headers=CSV)
+    errors = problem(answer, 422, "invalid-request")["errors"]
+    assert [error["pointer"] for error in errors] == ["query:consented_at"]
     answer = await client.post("/v1/imports", content=content, headers=CSV, params={"mapping": '{"a": "b"}'})
     problem(answer, 422, "invalid-mapping")
     ndjson = {"Content-Type": "application/x-ndjson"}

@@ -97,6 +97,8 @@ async def test_import_that_cannot_be_used_says_what_to_do(client: Client, databa
     picture = {"Content-Type": "image/png"}
     problem(await client.post("/v1/imports", content=b"x", headers=picture), 415, "unsupported-media-type")
     problem(await client.post("/v1/imports", data={"file": "x"}, files={}), 415, "unsupported-media-type")
+    packed = {**CSV, "content-encoding": "gzip"}
+    problem(await client.post("/v1/imports", content=b"x", headers=packed), 415, "unsupported-media-type")
     envelope = {"Content-Type": "multipart/form-data; boundary=b"}
     bare = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n--b--\r\n'
     for wrong in (bare, b"nothing of the kind", b"--b\r\n"):
@@ -131,6 +133,7 @@ async def test_import_errors_come_in_pages_and_as_a_safe_table(client: Client, d
     assert cells[6][1:3] == ["'＝SUM(1)", "nul_character"]
     assert not any(cell.startswith(("=", "＝")) for row in cells for cell in row)
     assert formula_safe("a=b") == "a=b"
+    assert formula_safe("\u22121") == "'\u22121"  # a full-width minus sign once it is CP932
 
 
 async def test_import_of_a_dead_worker_is_taken_up_with_the_same_result(client: Client, database: Database) -> None:
@@ -140,7 +143,7 @@ async def test_import_of_a_dead_worker_is_taken_up_with_the_same_result(client: 
     first = asyncio.create_task(run_next_import(database, "first"))
 
     async def progress() -> dict[str, Any]:
-        return dict(await database.pool.fetchrow("SELECT * FROM import_jobs"))
+        return dict((await database.pool.fetch("SELECT * FROM import_jobs"))[0])
 
     await eventually(progress, lambda job: job["rows_read"] > 0, every_s=0.002)
     first.cancel()

@@ -111,20 +111,35 @@ async def test_replay_of_a_launch_with_undo_window_is_the_same_answer(client: Cl
     assert await database.pool.fetchval("SELECT count(*) FROM audit_pending WHERE action = 'launchCampaign'") == 1
 
 
-async def test_edit_between_check_and_launch_waits(client: Client, make_client: MakeClient, database: Database) -> None:
-    """What is launched is what was approved: an edit that comes after the look at it is too late."""
-    campaign = await a_campaign(client)
+@pytest.mark.parametrize("scheduled", [False, True])
+async def test_edit_between_check_and_launch_waits(
+    client: Client, make_client: MakeClient, database: Database, *, scheduled: bool
+) -> None:
+    """What is launched is what was approved: an edit that comes after the look at it is too late, also of a segment."""
+    rules = {"field": "domain", "is": "equals", "value": "x.example"}
+    segment = await done(await client.post("/v1/segments", json={"name": "s", "rules": rules}), 201)
+    campaign = await a_campaign(client, list_id=None, audience={"include_segments": [segment["id"]]})
     await settings(client, approval_above=0, quota_per_day=1000)
     await approve(await make_client("acme"), campaign)
+    if scheduled:
+        await done(await _send(client, campaign, "schedule", form=LATER), 200)
+        await database.pool.execute("UPDATE campaigns SET schedule_at = now()")
     async with database.pool.acquire() as connection, connection.transaction():
         tenant_id = await connection.fetchval("SELECT id FROM tenants WHERE slug = 'acme'")
         await connection.execute("SELECT pg_advisory_xact_lock($1, hashint8($2))", QUOTA_LOCK, tenant_id)
-        launch = asyncio.create_task(_send(client, campaign))  # passes the approvals, waits for its quota
+        sending: Any = launch_scheduled(database.pool) if scheduled else _send(client, campaign)
+        launch = asyncio.create_task(sending)  # passes the approvals, waits for its quota
         await eventually(lambda: database.pool.fetchval(_WAITING_SQL), lambda waiting: waiting > 0)
         edit = asyncio.create_task(client.patch(f"/v1/campaigns/{campaign['id']}", json={"from_name": "other"}))
-        assert (await asyncio.wait([edit], timeout=0.5))[0] == set()
-    assert (await done(await launch, 200))["from_name"] == campaign["from_name"]
+        more = {"rules": {**rules, "is": "not_equals"}}
+        edit_segment = asyncio.create_task(client.patch(f"/v1/segments/{segment['id']}", json=more))
+        waiting = [edit_segment] if scheduled else [edit, edit_segment]  # a schedule cannot be edited
+        assert (await asyncio.wait(waiting, timeout=0.2))[0] == set()
+    await launch
+    assert (await done(await client.get(f"/v1/campaigns/{campaign['id']}"), 200))["state"] == "sending"
+    assert await database.pool.fetchval("SELECT count(*) FROM messages") == 3
     problem(await edit, 409, "wrong-state")
+    await done(await edit_segment, 200)
 
 
 async def test_legal_checks_warn_or_block_by_the_setting(

@@ -19,7 +19,9 @@ from tests.integration.api.rest import Client
 PAGES = Path(__file__).resolve().parents[3] / "docs" / "marketers"
 NAMES = ("import", "segments", "consent")
 _BLOCK = re.compile(r"^```(\w+)[ ]?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_KINDS = {"hb": "application/json", "up": "text/csv"}
+_KINDS = {"hb": "application/json", "up": "text/csv", "approver": "application/json"}
+_KEPT = re.compile(r"(\w+)=\$\((\w+)")
+"""``NAME=$(hb … | jq -r .member)``: what later requests say as ``$NAME``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Sent:
     headers: dict[str, str]
     body: bytes
     status: int
+    kept: tuple[str, str] | None = None
+    """A member of the answer, and the name by which the page goes on with it."""
 
 
 def blocks(page: Path) -> tuple[list[tuple[list[str], str]], dict[str, bytes]]:
@@ -67,7 +71,14 @@ def _commands(text: str) -> Iterator[tuple[str, str]]:
 def sent(words: list[str], comment: str, files: dict[str, bytes]) -> Sent:
     """The request that curl would make of a command."""
     kind, *arguments = words
+    kept = None
+    if match := _KEPT.fullmatch(kind):
+        *arguments, pipe, jq, raw, member = arguments
+        assert (pipe, jq, raw, member[0], member[-1]) == ("|", "jq", "-r", ".", ")")
+        kind, kept = match[2], (member[1:-1], match[1])
     headers, body, method, target = {"Content-Type": _KINDS[kind]}, b"", "", ""
+    if kind == "approver":
+        headers["Authorization"] = "Bearer $APPROVER"
     while arguments:
         match arguments.pop(0):
             case "-X":
@@ -85,13 +96,27 @@ def sent(words: list[str], comment: str, files: dict[str, bytes]) -> Sent:
                 assert word.startswith("$API/"), word
                 target = word.removeprefix("$API")
     status = int(comment.split(maxsplit=1)[0]) if comment[:1].isdecimal() else 0
-    return Sent(method or ("POST" if body else "GET"), target, headers, body, status)
+    return Sent(method or ("POST" if body else "GET"), target, headers, body, status, kept)
 
 
 def requests_of(page: Path) -> list[Sent]:
     """The requests of a page, in order."""
     commands, files = blocks(page)
-    return [sent(words, comment, files) for words, comment in commands if words and words[0] in _KINDS]
+    return [sent(words, comment, files) for words, comment in commands if words and _is_request(words[0])]
+
+
+def _is_request(word: str) -> bool:
+    match = _KEPT.fullmatch(word)
+    return (match[2] if match else word) in _KINDS
+
+
+def _filled_in(request: Sent, known: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+    """Body and headers as the shell would send them."""
+    body, headers = request.body, request.headers
+    for name, value in known.items():
+        body = body.replace(f"${name}".encode(), value.encode())
+        headers = {header: text.replace(f"${name}", value) for header, text in headers.items()}
+    return body, headers
 
 
 async def _work(database: Database) -> None:
@@ -111,12 +136,17 @@ async def test_each_request_of_a_page_is_answered_as_it_says(
     """No example rots: paths, fields and values are those that the API takes."""
     requests = requests_of(PAGES / language / f"{name}.md")
     assert len(requests) >= 8
+    known: dict[str, str] = {}
     for request, following in zip(requests, [*requests[1:], None], strict=True):
-        answer = await client.request(request.method, request.target, content=request.body, headers=request.headers)
+        body, headers = _filled_in(request, known)
+        answer = await client.request(request.method, request.target, content=body, headers=headers)
         if request.status:
             assert answer.status_code == request.status, (request, answer.text)
         else:
             assert answer.is_success, (request, answer.text)
+        if request.kept:
+            member, name = request.kept
+            known[name] = answer.json()[member]
         if following is None or not following.target.endswith("/cancel"):
             await _work(database)
 

@@ -1,13 +1,15 @@
 """Duplicates: candidates, and one contact made of two."""
 
+import asyncio
 from typing import Any
 
-from hayabin.database import subscriptions
+from hayabin.database import duplicates, subscriptions
 from hayabin.database.consent import Evidence
 from hayabin.database.engine import Database
 from hayabin.domain.consent import ConsentAction, ConsentBasis, SubscriptionState
 from tests.integration.api.conftest import MakeClient
 from tests.integration.api.rest import Client, done, problem
+from tests.support.waiting import eventually
 
 BY_API = Evidence(action=ConsentAction.OPT_IN, basis=ConsentBasis.API, source="test")
 
@@ -101,6 +103,30 @@ async def test_merge_keeps_suppressions_of_both_addresses(client: Client) -> Non
         assert len(found["suppressions"]) == 1
 
 
+async def test_merge_beside_others_waits_and_sees_what_they_did(client: Client, database: Database) -> None:
+    """Contacts are locked in the order of imports; who leaves a list in the very moment is off it afterwards too."""
+    s = SubscriptionState
+    kept = await entered(client, "b@x.example")
+    gone = await entered(client, "a@x.example")
+    list_id = (await done(await client.post("/v1/lists", json={"name": "l"}), 201))["id"]
+    for contact_id in (kept, gone):
+        await put(database, list_id, contact_id, s.SUBSCRIBED)
+    first = "SELECT FROM contacts WHERE id = $1 FOR UPDATE NOWAIT"
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with database.pool.acquire() as leaves, leaves.transaction():
+        tenant_id = await leaves.fetchval("SELECT tenant_id FROM lists")
+        evidence = Evidence(action=ConsentAction.OPT_OUT, basis=ConsentBasis.UNSPECIFIED, source="test")
+        await subscriptions.move(leaves, tenant_id, list_id, [gone], s.UNSUBSCRIBED, evidence)
+        async with database.pool.acquire() as imports, imports.transaction():
+            await imports.execute(first, gone)
+            merge = asyncio.create_task(client.post(f"/v1/contacts/{kept}/merge", json={"from": gone}))
+            await eventually(lambda: database.pool.fetchval(waiting), lambda n: n == 1, every_s=0.02)
+            await imports.execute(first, kept)
+        await eventually(lambda: database.pool.fetchval(waiting), lambda n: n == 1, every_s=0.02)
+    await done(await merge, 200)
+    assert await database.pool.fetchval("SELECT state FROM list_members WHERE contact_id = $1", kept) == "unsubscribed"
+
+
 async def test_merge_of_what_is_not_there_changes_nothing(client: Client, make_client: MakeClient) -> None:
     """404 for another tenant's contact on either side, 422 for oneself."""
     own = await entered(client, "a@x.example")
@@ -134,8 +160,40 @@ async def test_duplicates_are_by_address_or_by_name_and_attribute(client: Client
     await entered(client, "p4@x.example", attributes={"phone": "03"})
     found = await done(await client.get("/v1/contacts/duplicates?by=attribute&attribute=phone"), 200)
     assert [[item["id"] for item in group["items"]] for group in found["items"]] == [[one, two]]
+    for number in (1, 2):
+        await entered(client, f"q{number}@x.example", name="佐藤 花子", attributes={"phone": "05"})
+    query = "/v1/contacts/duplicates?by=attribute&attribute=phone&limit=1"
+    first = await done(await client.get(query), 200)
+    second = await done(await client.get(f"{query}&cursor={first['next_cursor']}"), 200)
+    assert {page["items"][0]["items"][0]["name"] for page in (first, second)} == {"ＴＡＮＡＫＡ 太郎", "佐藤 花子"}
+    assert second["next_cursor"] is None
+    problem(await client.get(f"{query}&cursor=azp0YXJvQHguZXhhbXBsZQ"), 422, "invalid-cursor")  # of by=address
     for wrong in ("by=attribute", "attribute=phone", "by=attribute&attribute=%00", "by=x"):
         problem(await client.get(f"/v1/contacts/duplicates?{wrong}"), 422, "invalid-request")
+
+
+async def test_duplicates_are_looked_for_by_an_index_and_so_many_at_a_time(client: Client, database: Database) -> None:
+    """A page ends where enough was looked at, found or not, and the next goes on there, however long an address is."""
+    domain = ".".join(letter * 55 for letter in "defg") + ".example"
+    pair = [await entered(client, f"{local}@{domain}") for local in ("z", "z+1")]
+    zz = [await entered(client, email) for email in ("zz@x.example", "zz+1@x.example")]
+    await database.pool.execute(
+        "INSERT INTO contacts (tenant_id, address, wire, address_key) SELECT tenant_id, a, a, a FROM contacts, "
+        "LATERAL (SELECT 'a' || n || '+1@x.example' AS a FROM generate_series(1, $2) n) one WHERE id = $1",
+        pair[0],
+        duplicates.LOOKED_AT,
+    )
+    pages = [await done(await client.get("/v1/contacts/duplicates?limit=1"), 200)]
+    while (cursor := pages[-1]["next_cursor"]) is not None:
+        pages.append(await done(await client.get(f"/v1/contacts/duplicates?limit=1&cursor={cursor}"), 200))
+    found = [[[item["id"] for item in group["items"]] for group in page["items"]] for page in pages]
+    assert found == [[], [pair], [zz]]
+    async with database.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        keys = await connection.fetch(f"EXPLAIN {duplicates.KEYS_SQL}", 1, "")
+        groups = await connection.fetch(f"EXPLAIN {duplicates.BY_MAILBOX_SQL}", 1, ["a@x.example"], 2, 20)
+    assert "ix_contacts_tenant_id_mailbox" in str(keys)
+    assert "ix_contacts_tenant_id_mailbox" in str(groups)
 
 
 async def test_merge_keeps_the_later_of_what_was_opened_and_received(client: Client, database: Database) -> None:

@@ -66,7 +66,7 @@ async def test_suppressions_are_by_address_and_list(client: Client) -> None:
     one = await done(await client.get("/v1/suppressions/u0@x.example"), 200)
     assert [item["list_id"] for item in one["suppressions"]] == [0, made["id"]]
     seen = []
-    cursor = ""
+    cursor: str | None = ""
     while cursor is not None:
         answer = await done(await client.get(f"/v1/suppressions?limit=2{cursor}"), 200)
         seen += [(item["email"], item["list_id"]) for item in answer["items"]]

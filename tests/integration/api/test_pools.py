@@ -55,7 +55,7 @@ async def test_source_ip_removed_is_removed_also_where_a_setting_has_it(client: 
     await done(await client.post("/v1/ip-pools/main/source-ips", json=ADDED), 201)
     assert [source[2] for source in await sources(client)] == ["active"]
     await done(await client.delete(f"/v1/ip-pools/main/source-ips/{ADDRESS}"), 204)
-    row = await database.pool.fetchrow("SELECT state, ehlo_name FROM source_ips")
+    (row,) = await database.pool.fetch("SELECT state, ehlo_name FROM source_ips")
     assert tuple(row) == ("removed", "mta1.example.jp")
     problem(await client.delete("/v1/ip-pools/main/source-ips/192.0.2.99"), 404, "not-found")
 

@@ -108,7 +108,7 @@ async def test_other_tenants_people_lists_and_segments_are_neither_found_nor_nam
 
 
 async def test_sample_is_masked_for_who_may_not_see_personal_data(make_client: MakeClient) -> None:
-    """Addresses, names and attributes that are flagged."""
+    """Addresses, names and attributes that are flagged; nor is what they are found out by asking for it."""
     full, reader = await make_client("acme"), await make_client("acme", "contacts:read", "campaigns:read")
     ids = await people(full, 1)
     await done(await full.post("/v1/attributes", json={"name": "plan", "type": "string", "personal": True}), 201)
@@ -118,12 +118,20 @@ async def test_sample_is_masked_for_who_may_not_see_personal_data(make_client: M
         (full, "u0@x.example", "田中 0", "gold"),
         (reader, "u•••@x.example", "田•••", "g•••"),
     ):
-        answer = await done(await client.post("/v1/segments/preview", json={"rules": GOLD}), 200)
+        rules = {
+            "all": [{"attribute": "plan", "is": "is_set"}, {"field": "domain", "is": "equals", "value": "x.example"}]
+        }
+        answer = await done(await client.post("/v1/segments/preview", json={"rules": rules}), 200)
         assert [(one["email"], one["name"], one["attributes"]["plan"]) for one in answer["sample"]] == [
             (email, name, plan)
         ]
         answer = await done(await client.post(f"/v1/campaigns/{campaign['id']}/audience/preview", json={}), 200)
         assert [(one["email"], one["name"], one["reason"]) for one in answer["items"]] == [(email, name, "will_get")]
+    asked = {"any": [{"field": "stage", "is": "is_set"}, {"not": {**GOLD, "is": "starts_with", "value": "g"}}]}
+    problem(await reader.post("/v1/segments/preview", json={"rules": asked}), 403, "missing-scope")
+    writer = await make_client("acme", "contacts:read", "contacts:write")
+    problem(await writer.post("/v1/segments", json={"name": "x", "rules": asked}), 403, "missing-scope")
+    assert (await done(await full.post("/v1/segments/preview", json={"rules": asked}), 200))["count"] == 0
     nobody = await make_client("acme", "campaigns:read")
     problem(await nobody.post("/v1/segments/preview", json={"rules": GOLD}), 403, "missing-scope")
     problem(await nobody.post(f"/v1/campaigns/{campaign['id']}/audience/preview", json={}), 403, "missing-scope")

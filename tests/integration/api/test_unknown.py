@@ -1,62 +1,19 @@
-"""Messages of which nobody knows what came of them, over REST: listed, and settled by a person."""
-
-from typing import Any
+"""Messages of which nobody knows what came of them, settled by a person over REST."""
 
 import pytest
 from structlog.testing import capture_logs
 
-from hayabin.database import counters, feeds, ledger, unknown
+from hayabin.database import feeds, ledger, unknown
 from hayabin.database.engine import Database
-from hayabin.database.ledger import Outcome
 from hayabin.domain.message import MessageState
 from services.api.routes import message_rows
 from services.api.scheduler import reconciler
+from tests.integration.api.attempts import attempt, launched, with_unknown
 from tests.integration.api.conftest import MakeClient
-from tests.integration.api.rest import OVERRIDE, Client, a_campaign, done, problem
+from tests.integration.api.rest import OVERRIDE, Client, done, problem
 
 FINAL = ("accepted", "failed", "suppressed", "cancelled", "expired", "unknown", "due")
 ACCEPTED, RESEND = {"as": "accepted"}, {"as": "resend"}
-
-
-async def another(client: Client, campaign_id: int, people: int) -> dict[str, Any]:
-    """A campaign like an earlier one, to a list of its own."""
-    like = await done(await client.get(f"/v1/campaigns/{campaign_id}"), 200)
-    made = await done(await client.post("/v1/lists", json={"name": f"list of {people} after {campaign_id}"}), 201)
-    ids = [
-        (await client.post("/v1/contacts", json={"email": f"u{n}@x.example"})).raise_for_status().json()["id"]
-        for n in range(people)
-    ]
-    await done(await client.post(f"/v1/lists/{made['id']}/members", json={"contact_ids": ids}), 200)
-    names = ("name", "template_version_id", "from_name", "from_address")
-    form = {**{name: like[name] for name in names}, "list_id": made["id"]}
-    campaign: dict[str, Any] = await done(await client.post("/v1/campaigns", json=form), 201)
-    return campaign
-
-
-async def launched(client: Client, database: Database, people: int = 3) -> tuple[int, list[int]]:
-    """A launched campaign, and the ids of its messages."""
-    earlier = await database.pool.fetchval("SELECT max(id) FROM campaigns")
-    campaign = await another(client, earlier, people) if earlier else await a_campaign(client, people)
-    await done(await client.post(f"/v1/campaigns/{campaign['id']}/launch", json=OVERRIDE), 200)
-    rows = await database.pool.fetch("SELECT id FROM messages WHERE campaign_id = $1 ORDER BY id", campaign["id"])
-    return campaign["id"], [row["id"] for row in rows]
-
-
-async def attempt(database: Database, ids: list[int], state: MessageState, begun: int = 0) -> None:
-    """Attempts through the gate, with their outcome; ``begun`` counts those before them."""
-    async with database.pool.acquire() as connection, connection.transaction():
-        claimed = await ledger.claim(connection, [(i, begun) for i in ids], "d1")
-        assert sorted(claimed) == sorted(ids)
-        await ledger.record(connection, [Outcome(i, begun + 1, state, reason="network") for i in ids])
-
-
-async def with_unknown(client: Client, database: Database, people: int = 3) -> tuple[int, list[int]]:
-    """A completed campaign of whose messages all but the first are unknown."""
-    campaign_id, ids = await launched(client, database, people)
-    await attempt(database, ids[:1], MessageState.ACCEPTED)
-    await attempt(database, ids[1:], MessageState.UNKNOWN)
-    assert await reconciler.complete_campaigns(database.pool) == 1
-    return campaign_id, ids
 
 
 async def assert_sums(client: Client, database: Database, campaign_id: int, **expected: int) -> None:
@@ -77,80 +34,6 @@ async def campaign_of(database: Database, campaign_id: int) -> tuple[str, bool]:
     row = await database.pool.fetchrow("SELECT state, completed_at FROM campaigns WHERE id = $1", campaign_id)
     assert row is not None
     return row["state"], row["completed_at"] is not None
-
-
-async def all_pages(client: Client, path: str) -> tuple[list[Any], int]:
-    """Every item, in the order of the pages, and how many pages there were."""
-    items, pages, cursor = [], 0, ""
-    while True:
-        page = await done(await client.get(f"{path}{cursor}"), 200)
-        items += page["items"]
-        pages += 1
-        if page["next_cursor"] is None:
-            return items, pages
-        cursor = f"&cursor={page['next_cursor']}"
-
-
-@pytest.mark.parametrize("folded", [False, True])
-async def test_unknown_messages_of_all_campaigns_come_in_pages(
-    client: Client, database: Database, *, folded: bool
-) -> None:
-    """Each once, in order of campaign and id, with the documented members; counters count folded or not."""
-    first, first_ids = await with_unknown(client, database, 4)
-    second, second_ids = await with_unknown(client, database, 3)
-    await launched(client, database, 2)
-    if folded:
-        async with database.pool.acquire() as connection:
-            await counters.fold(connection)
-    wanted = [*((first, i) for i in first_ids[1:]), *((second, i) for i in second_ids[1:])]
-    for limit, pages in ((1, 5), (2, 3), (3, 2), (5, 1), (100, 1)):
-        items, seen = await all_pages(client, f"/v1/messages?state=unknown&limit={limit}")
-        assert [(item["campaign_id"], item["id"]) for item in items] == wanted
-        assert seen == pages
-    assert items[0] == {
-        "id": first_ids[1], "campaign_id": first, "recipient": "u1@x.example", "state": "unknown", "attempts": 1,
-        "reason": "network", "changed_at": items[0]["changed_at"],
-    }  # fmt: skip
-    items, _ = await all_pages(client, f"/v1/messages?state=unknown&campaign_id={second}&limit=1")
-    assert [item["id"] for item in items] == second_ids[1:]
-    items, _ = await all_pages(client, f"/v1/messages?campaign_id={second}&limit=2")
-    assert [item["id"] for item in items] == second_ids
-
-
-async def test_messages_that_are_open_are_found_without_counters_of_their_own(
-    client: Client, database: Database
-) -> None:
-    """Open states have no counter: campaigns whose rows are open in another state are passed over, page by page."""
-    for people in (1, 2):
-        _, ids = await launched(client, database, people)
-        await attempt(database, ids, MessageState.DEFERRED)
-    _, due_ids = await launched(client, database, 3)
-    items, _ = await all_pages(client, "/v1/messages?state=due&limit=1")
-    assert [item["id"] for item in items] == due_ids
-    items, _ = await all_pages(client, "/v1/messages?state=deferred&limit=1")
-    assert len(items) == 3
-    assert await all_pages(client, "/v1/messages?state=bounced&limit=1") == ([], 1)
-
-
-async def test_page_that_took_long_ends_early_and_the_next_one_goes_on(
-    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With no time at all each page reads one campaign, and still everything comes once."""
-    monkeypatch.setattr(message_rows, "READ_S", -1.0)
-    wanted = [i for people in (2, 3) for i in (await with_unknown(client, database, people))[1][1:]]
-    items, pages = await all_pages(client, "/v1/messages?state=unknown&limit=100")
-    assert [item["id"] for item in items] == wanted
-    assert pages == 2
-
-
-async def test_list_without_state_or_campaign_and_bad_cursors_are_refused(client: Client) -> None:
-    """A list of everything there is not; a cursor is ours or refused; a state is one of the ledger's."""
-    body = problem(await client.get("/v1/messages"), 422, "invalid-request")
-    assert body["errors"][0]["pointer"] == "query:state"
-    problem(await client.get("/v1/messages?state=lost"), 422, "invalid-request")
-    problem(await client.get("/v1/messages?campaign_id=0"), 422, "invalid-request")
-    for cursor in ("nonsense", "azphIGI", "azotMSAy", "azoxIMK5"):  # k:a b, k:-1 2, k:1 ¹
-        problem(await client.get(f"/v1/messages?state=unknown&cursor={cursor}"), 422, "invalid-cursor")
 
 
 async def test_other_tenants_see_and_settle_nothing(

@@ -1,9 +1,14 @@
 """Contacts and errors out of rows."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hayabin.domain.attribute import AttributeType, Definition
+from services.api.imports.columns import TypedColumn
+from services.api.imports.contact_rows import RowRefused, moment_of
 from services.api.imports.csv_rows import Contact, CsvRows, FileRefused, RowError
 
 
@@ -97,6 +102,7 @@ def test_wrong_row_says_where_and_why(row: bytes, reason: str, column: str) -> N
         (b"email,a\x00b\n", "name of its own"),
         (b"email," + b",".join(b"c%d" % n for n in range(100)) + b"\n", "101 columns"),
         (b"email\ra@b.example\r", "LF or CRLF"),
+        ("taro@x.example,田中".encode(), "^The first line has an address where the names of columns belong: put a"),
         (b"\xff\xfee\x00m\x00", "UTF-8"),
         (b'"email\n', "not closed"),
         (b"x" * 2_000_000, "1 MiB"),
@@ -106,6 +112,24 @@ def test_unusable_header_says_what_to_do(content: bytes, word: str) -> None:
     """The file is refused as a whole, with a sentence."""
     with pytest.raises(FileRefused, match=word):
         read(content)
+
+
+def test_what_is_remembered_of_a_column_is_bounded() -> None:
+    """Values that repeat are read once; a file of long or ever new ones does not fill the memory."""
+    column = TypedColumn("n", Definition(name="n", type=AttributeType.STRING, max_chars=10_000))
+    for number in range(10_000):
+        column.value("n", str(number))
+    column.value("n", "x" * 10_000)
+    assert 0 < len(column._seen) <= 4096
+    assert max(map(len, column._seen)) <= 32
+
+
+def test_name_has_no_control_characters() -> None:
+    """As the API has it: what a terminal or a mail program takes for a command is left out, whatever the way of reading."""
+    for name in ("A\x1bd\x7fa\x85", '"A\x1bd\x7fa\x85"'):
+        (contact,) = read(f"email,name\na@b.example,{name}\n".encode())
+        assert isinstance(contact, Contact)
+        assert contact.name == "Ada"
 
 
 def test_header_of_excel_in_japan_is_understood() -> None:
@@ -138,3 +162,18 @@ def test_empty_cells_are_no_attributes() -> None:
     (contact,) = read(b"email,name,locale,x\na@b.example,,,\n")
     assert isinstance(contact, Contact)
     assert (contact.name, contact.locale, contact.attributes) == ("", "", {})
+
+
+def test_day_of_consent_may_be_today_wherever_that_has_begun() -> None:
+    """Japan writes a day nine hours before UTC does: that counts as now; the day after is refused, a clock's minutes not."""
+    now = datetime.now(UTC)
+    farthest = (now + timedelta(hours=14)).date()
+    found = moment_of("on", f"{farthest:%Y/%m/%d}")
+    assert found is not None
+    assert found <= datetime.now(UTC)
+    soon = moment_of("on", f"{now + timedelta(minutes=2):%Y-%m-%dT%H:%M:%SZ}")
+    assert soon is not None
+    assert soon <= datetime.now(UTC)
+    for ahead in (f"{farthest + timedelta(days=1):%Y-%m-%d}", f"{now + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"):
+        with pytest.raises(RowRefused, match="date_in_the_future"):
+            moment_of("on", ahead)

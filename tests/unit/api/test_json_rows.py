@@ -11,7 +11,7 @@ from services.api.imports.contact_rows import Contact, RowError
 from services.api.imports.json_rows import JsonRows
 from services.api.imports.vocabulary import Vocabulary
 
-KNOWN = Vocabulary({"age": Definition(name="age", type=AttributeType.NUMBER)})
+KNOWN = Vocabulary({"age": Definition(name="age", type=AttributeType.NUMBER, label_ja="年齢")})
 
 
 def read(content: bytes, size: int = 1 << 20, **options: object) -> list[Contact | RowError]:
@@ -52,6 +52,12 @@ def test_object_is_read_like_a_row_and_like_an_answer_of_the_api() -> None:
         (b'{"email": "' + b"a" * 1_100_000 + b'"}', "line_too_long", ""),
         (b"\xff", "malformed", ""),
         (b"[" * 5000, "malformed", ""),
+        (b'{"email": ' + b"[" * 1020 + b"]" * 1020 + b"}", "not_a_string", "email"),
+        (b'{"email": "a@b.example", "x": ' + b"[" * 1020 + b"]" * 1020 + b"}", "invalid_value", "x"),
+        (b'{"email": "a@b.example", "age": ' + b"[" * 1020 + b"]" * 1020 + b"}", "not_a_number", "age"),
+        (b'{"email": "a@b.example", "a\\u0000b": 1}', "invalid_name", "ab"),
+        (b'{"email": "a@b.example", "mail": "c@d.example"}', "ambiguous", "mail"),
+        (b'{"email": "a@b.example", "age": 1, "\xe5\xb9\xb4\xe9\xbd\xa2": 2}', "ambiguous", "\u5e74\u9f62"),
     ],
 )
 def test_wrong_line_says_where_and_why(line: bytes, reason: str, column: str) -> None:
