@@ -59,7 +59,7 @@ class ReplyRule:
 
     def matches(self, reply: Reply, phase: SmtpPhase) -> bool:
         """Tell whether the rule is about this reply."""
-        return self._matches(reply, phase, _searched(reply.text))
+        return self._matches(reply, phase, searched_text(reply.text))
 
     def _matches(self, reply: Reply, phase: SmtpPhase, text: str) -> bool:
         if self.phases and phase not in self.phases:
@@ -100,11 +100,11 @@ def first_match(rules: Sequence[ReplyRule], reply: Reply, phase: SmtpPhase) -> R
     """Give the rule that decides about a reply, if there is one; 2yz and 3yz replies match none."""
     if reply.code < 400:
         return None
-    text = _searched(reply.text)
+    text = searched_text(reply.text)
     return next((rule for rule in rules if rule._matches(reply, phase, text)), None)  # noqa: SLF001 - of this module
 
 
-def _searched(text: str) -> str:
+def searched_text(text: str) -> str:
     """Give what patterns see of a reply: one line, single spaces, no addresses."""
     return " ".join("@" if "@" in word else word for word in text[:TEXT_MAX_CHARS].split())
 

@@ -21,6 +21,8 @@ _LINE = re.compile(rb"([2-5][0-5][0-9])(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: |$)")
 # A server's text is untrusted: a tab reads as a space, any other control byte as "?".
 _PRINTABLE = bytes(0x20 if b == 0x09 else 0x3F if b < 0x20 or b == 0x7F else b for b in range(256))
+# C1, line ends of Unicode, and what turns the writing direction: they come encoded, so no single byte tells.
+_UNSAFE = re.compile("[\x80-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class SmtpPhase(StrEnum):
@@ -194,6 +196,8 @@ def _single_line(line: bytes) -> Reply:
 
 def _reply(code: int, lines: list[bytes]) -> Reply:
     texts = [line.translate(_PRINTABLE).decode("utf-8", "replace").strip() for line in lines]
+    if not all(text.isascii() for text in texts):
+        texts = [_UNSAFE.sub("?", text) for text in texts]
     enhanced: str | None = None
     match = _ENHANCED.match(texts[0]) if texts else None
     if match is not None:

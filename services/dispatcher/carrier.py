@@ -18,21 +18,18 @@ from hayabin.domain.address import bare_form
 from hayabin.domain.errors import TemporaryFailure
 from hayabin.domain.policy import DottedForm, Policy
 from hayabin.domain.smtp_reply import SmtpPhase
-from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import SMTP_CONNECTIONS, SMTP_SECONDS
 from services.dispatcher import complaints, smtp_outcome
 from services.dispatcher.batch import Job
-from services.dispatcher.connect import ConnectFailure, Target, open_session
+from services.dispatcher.connecting import Connecting
 from services.dispatcher.envelope import Envelope, EnvelopeRefused
 from services.dispatcher.gate import admitted
 from services.dispatcher.lanes import ConnectionSlot
-from services.dispatcher.reporting import Refusal, Sent, Way
-from services.dispatcher.route import MxHost
+from services.dispatcher.rates import NS
+from services.dispatcher.reporting import Sent, Way
 from services.dispatcher.settings import Source
-from services.dispatcher.smtp_parameters import Peer, SmtpTimeouts
 from services.dispatcher.smtp_session import SmtpSession
 from services.dispatcher.spans import transaction_span
-from services.dispatcher.tls_plan import HostRefused, PlanName, TlsPlan
 
 if TYPE_CHECKING:
     from services.dispatcher.destination import Destination
@@ -43,6 +40,8 @@ FAR_GROUP_S = 1.0
 FAR_GROUP = 4
 """or this, where only so few are in it: to a far server each mail but the first of a group saves a round trip."""
 MAX_GROUP = 16
+LATE_S = 1.0
+"""Where the gate took longer, the lane is asked anew: mails that all waited for it must not begin at once."""
 LONGEST_WAIT_S = 1.0
 """A connection that would have to wait longer for its lane's rate is closed."""
 MAX_FRESH_STARTS = 3
@@ -55,14 +54,15 @@ class Carrier:
         "_announced",
         "_around",
         "_destination",
+        "_granted_ns",
         "_had_enough",
         "_session",
         "_slot",
-        "_source",
         "begun_s",
         "busy",
         "connected",
         "lane",
+        "source",
     )
 
     def __init__(self, destination: "Destination", slot: ConnectionSlot, source: Source) -> None:
@@ -71,11 +71,12 @@ class Carrier:
         self._around = destination.around
         self._slot = slot
         self.lane = slot.lane
-        self._source = source
+        self.source = source
         self.begun_s = time.monotonic()
         self.busy = True
         self.connected = False
         self._had_enough = False
+        self._granted_ns = 0  # when the lane let the group begin
         self._session: SmtpSession | None = None
         self._announced: Envelope | None = None  # of the next mail of the group
 
@@ -95,7 +96,7 @@ class Carrier:
                 async with self._around.connecting:
                     await place.enter_async_context(self._around.connections)
                     self.begun_s = time.monotonic()
-                    session = await self._connect()
+                    session = await Connecting(self._destination, self.lane, self.source).session()
                 if session is not None:
                     await self._use_and_quit(session)
         finally:
@@ -105,74 +106,13 @@ class Carrier:
     async def _use_and_quit(self, session: SmtpSession) -> None:
         self.connected = True
         self._session = session
-        self._destination.reached(self._source)
+        self._destination.reached(self.source)
         SMTP_CONNECTIONS.labels(self._destination.provider).inc()
         try:
             await self._use(session)
         finally:
             SMTP_CONNECTIONS.labels(self._destination.provider).dec()
             await session.quit()
-
-    # --- connecting
-
-    async def _connect(self) -> SmtpSession | None:
-        refusal: Refusal | None = None
-        for host in self._destination.route.hosts:
-            for address in host.addresses:
-                if (":" in address) is not (":" in self._source.ip):
-                    continue
-                try:
-                    plan = await self._plan(host)
-                except HostRefused as failure:
-                    peer = self._peer(host, address, failure.plan, failure.result)
-                    refusal = Refusal(SmtpPhase.STARTTLS, failure.verdict, failure.reply, failure.detail, peer)
-                    break
-                try:
-                    return await open_session(self._target(host, address, plan))
-                except ConnectFailure as failure:
-                    refusal = self._refused(self._peer(host, address, plan.name, failure.tls_result), failure)
-        self._destination.not_reached(self.lane, self._source, refusal)
-        return None
-
-    def _refused(self, peer: Peer, failure: ConnectFailure) -> Refusal:
-        """Let the lane hear of a failure, and give what it means for the mails that wait."""
-        judged = complaints.take(
-            failure.reply, failure.phase, failure.verdict, self.lane, self._around.control.suspensions
-        )
-        get_logger().info("connect_failed", mx=peer.host, source_ip=self._source.ip, detail=str(failure)[:200])
-        soon = judged.other_ip and self._destination.open_by_another(self.lane)
-        return Refusal(failure.phase, judged.verdict, failure.reply, failure.detail, peer, failure.lines, soon=soon)
-
-    def _peer(self, host: MxHost, address: str, plan: PlanName, result: str) -> Peer:
-        return Peer(host.name, address, self._around.smtp_port, self._source.ip, None, plan.value, result)
-
-    async def _plan(self, host: MxHost) -> TlsPlan:
-        destination = self._destination
-        return await self._around.planner.plan(
-            host, self._policy.tls, destination.sts, domain=destination.route.domain, provider=destination.provider
-        )
-
-    def _target(self, host: MxHost, address: str, plan: TlsPlan) -> Target:
-        policy = self._policy
-        return Target(
-            host=host.name,
-            address=address,
-            port=self._around.smtp_port,
-            ehlo_name=self._source.ehlo_name,
-            source_ip=self._source.ip,
-            proxy=self._source.proxy,
-            plan=plan,
-            provider=self._destination.provider,
-            connect_timeout_s=policy.connect_timeout_s,
-            timeouts=SmtpTimeouts(
-                greeting_s=policy.greeting_timeout_s,
-                mail_s=policy.command_timeout_s,
-                rcpt_s=policy.command_timeout_s,
-                data_s=policy.data_timeout_s,
-                block_s=policy.block_timeout_s,
-                dot_s=policy.dot_timeout_s,
-            ),
-        )
 
     # --- carrying
 
@@ -194,7 +134,7 @@ class Carrier:
             begun_s = max(self.begun_s, time.monotonic() - GROUP_S)  # a database that was away is no slow destination
             while group:
                 if not self._goes_on(session):
-                    self.lane.give_back(len(group))
+                    self.lane.give_back(len(group), self._granted_ns)
                     self._destination.again(group)
                     return
                 job = group.popleft()
@@ -204,7 +144,7 @@ class Carrier:
                     peer = session.peer
                     way = Way(self._destination.provider, peer.source_ip, peer.host, peer.address, peer)
                     self._around.reporter.lost_sight(job, way)
-                    self.lane.give_back(len(group))
+                    self.lane.give_back(len(group), self._granted_ns)
                     self._destination.again(group)
                     raise
             self._destination.tempo.cycled((time.monotonic() - begun_s) / size)
@@ -212,15 +152,21 @@ class Carrier:
     async def _claimed_group(self, session: SmtpSession) -> deque[Job]:
         """The next mails that may go out now; empty when there are none, the lane closes or the process stops."""
         destination, lane = self._destination, self.lane
-        while self._goes_on(session) and destination.serves(self._source):
+        while self._goes_on(session) and destination.serves(self.source):
             self.busy = False
             urgent = lane.closed() is not None  # then only what is transactional may go, if that
             waiting = destination.waiting.pressing if urgent else len(destination.waiting)
             size = min(_group_of(destination.tempo.transaction_s), self._has_room(session), waiting)
             granted = lane.grant(size, urgent=urgent) if size else 0
             if granted:
-                self.busy, self.begun_s = True, time.monotonic()
-                if group := await self._through_the_gate(destination.waiting.take(granted)):
+                self.busy, self.begun_s, self._granted_ns = True, time.monotonic(), lane.used_ns
+                group = await self._through_the_gate(destination.waiting.take(granted))
+                if group is None:
+                    break
+                if lane.now_ns() - self._granted_ns > LATE_S * NS:
+                    lane.give_back(len(group), self._granted_ns)
+                    destination.again(group)
+                elif group:
                     return group
             elif size:
                 wait_s = lane.wait_s()
@@ -231,18 +177,20 @@ class Carrier:
                 break
         return deque()
 
-    async def _through_the_gate(self, jobs: list[Job]) -> deque[Job]:
+    async def _through_the_gate(self, jobs: list[Job]) -> deque[Job] | None:
+        """Claim mails; None where the gate is closed, as it will not open again."""
         group: list[Job] = []
         try:
             await self._around.writer.room()
             group = await admitted(self._around.gate, jobs)
         except TemporaryFailure:  # the process stops: the rows are not ours
             self._destination.again(jobs)
+            return None
         except BaseException:
             self._destination.again(jobs)
             raise
         finally:
-            self.lane.give_back(len(jobs) - len(group))
+            self.lane.give_back(len(jobs) - len(group), self._granted_ns)
         return deque(group)
 
     async def _send(self, session: SmtpSession, job: Job, following: Job | None) -> None:
@@ -261,7 +209,7 @@ class Carrier:
             self._had_enough = _has_enough_of_us(session, end)
             if (self._had_enough or _was_closed_before(session, end)) and job.fresh_starts < MAX_FRESH_STARTS:
                 job.fresh_starts += 1
-                self.lane.give_back(1)
+                self.lane.give_back(1, self._granted_ns)
                 destination.again([job])
                 return
             destination.tempo.took(time.monotonic() - started_s)

@@ -1,7 +1,8 @@
 """What replies make lanes do: the reply rules of the policy, applied.
 
 Promises: a rule's action, due at its first match or after several, holds at once on this dispatcher, is counted, logged
-with the rule's name, and shown with the lane; the mail itself is judged by the rule where the rule says so.
+with the rule's name and without addresses, and shown with the lane; the mail itself is judged by the rule where the
+rule says so.
 Nothing here waits or writes: suspensions are written by ``control``.
 It does not fail.
 """
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from hayabin.domain.bounce_reason import Verdict
-from hayabin.domain.reply_rules import ReplyRule, Treatment, first_match
+from hayabin.domain.reply_rules import ReplyRule, Treatment, first_match, searched_text
 from hayabin.domain.smtp_reply import Reply, SmtpPhase
 from hayabin.telemetry.logging import get_logger
 from hayabin.telemetry.metrics import REPLY_RULES
@@ -30,10 +31,11 @@ class Judgement:
 def take(reply: Reply | None, phase: SmtpPhase, verdict: Verdict, lane: Lane, suspensions: Suspensions) -> Judgement:
     """Let the first rule that matches act on the lane, and judge the mail."""
     rule = None if reply is None else first_match(lane.policy.rules, reply, phase)
-    if rule is None:
+    if reply is None or rule is None:
         return Judgement(verdict)
     REPLY_RULES.labels(lane.provider, rule.name).inc()
-    get_logger().info("reply_rule", rule=rule.name, lane=lane.key, source_ip=lane.source_ip, reply=str(reply)[:200])
+    shown = f"{reply.code} {reply.enhanced or '-'} {searched_text(reply.text)}"[:200]
+    get_logger().info("reply_rule", rule=rule.name, lane=lane.key, source_ip=lane.source_ip, reply=shown)
     _act(rule, lane, suspensions)
     return Judgement(_judged(rule, verdict), rule.other_ip)
 

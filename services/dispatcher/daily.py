@@ -44,6 +44,7 @@ class DailyCap:
     exhausted: bool = False
     wanted: bool = False  # somebody asked in vain since the last reservation
     used_s: float = field(default=0.0)
+    _first_ns: int | None = None  # when something began, the first time of the day
 
     def cap(self) -> int | None:
         """Give today's cap; None for no cap."""
@@ -53,7 +54,7 @@ class DailyCap:
     def _turn_day(self) -> None:
         day = self.today().date()
         if day != self.day:
-            self.day, self.left, self.granted, self.exhausted = day, 0, 0, False
+            self.day, self.left, self.granted, self.exhausted, self._first_ns = day, 0, 0, False, None
 
     def free(self, now_ns: int) -> int:
         """See ``Rate``."""
@@ -79,10 +80,12 @@ class DailyCap:
         """See ``Rate``."""
         if self.free(now_ns) != NO_LIMIT:
             self.left -= messages
+            if self._first_ns is None:
+                self._first_ns = now_ns
 
-    def give_back(self, messages: int, now_ns: int) -> None:  # noqa: ARG002 - a day has no finer time
-        """See ``Rate``."""
-        if self.cap() is not None:
+    def give_back(self, messages: int, taken_ns: int, now_ns: int) -> None:  # noqa: ARG002 - a day has no finer time
+        """See ``Rate``; what was reserved on another day is of no use."""
+        if self.cap() is not None and self._first_ns is not None and taken_ns >= self._first_ns:
             self.left += messages
 
     def rested(self, now_ns: int) -> bool:
@@ -109,7 +112,7 @@ class DailyCaps:
         return cap
 
     async def reserve_for_ever(self) -> None:
-        """Reserve where somebody asks, and return what nobody uses."""
+        """Reserve where somebody asks."""
         while True:
             await asyncio.sleep(TURN_S)
             for cap in list(self._caps.values()):

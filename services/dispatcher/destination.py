@@ -26,24 +26,12 @@ from services.dispatcher.postponing import BUSY, Postponing, let_go
 from services.dispatcher.reporting import Refusal, Way
 from services.dispatcher.resting import Rests
 from services.dispatcher.route import Route
+from services.dispatcher.saturation import KEEP_S, Saturation
 from services.dispatcher.settings import Source
 from services.dispatcher.sts_policy import StsPolicy
 from services.dispatcher.surroundings import Surroundings
 from services.dispatcher.tempo import Tempo
 
-PATIENCE_S = 1.0
-"""What waits longer than this shows that the destination is slower than what comes."""
-FAST_PER_S = 400.0
-"""What takes so much holds up nobody for long, as the belt holds little more (``feeder``). Mails wait for it because
-this process or this machine is slow, and giving them back would make it slower."""
-FAST_SPAN_S = 3.0
-HOLD_S = 3.0
-"""A mail that there is no room to take over waits so long with its batch."""
-KEEP_S = 10.0
-"""So much of what a slow destination takes is kept in hand."""
-KEEP_LESS_S = 2.0
-"""The same while the process has taken over half of what it may."""
-KEEP_AT_LEAST = 8
 DRAIN_S = 0.05
 """Another connection is worth it where what waits takes longer than this by those that there are."""
 MOVED_AFTER = timedelta(seconds=12)
@@ -61,7 +49,7 @@ class Destination:
     waiting: FairQueue = field(default_factory=FairQueue)
     tempo: Tempo = field(default_factory=Tempo)
     used_s: float = field(default_factory=time.monotonic)
-    saturated: bool = False
+    saturation: Saturation = field(init=False)
     _carriers: dict[asyncio.Task[None], Carrier] = field(default_factory=dict)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _rests: Rests = field(default_factory=Rests)
@@ -71,8 +59,9 @@ class Destination:
 
     def __post_init__(self) -> None:
         """Begin with nobody connected."""
-        control = self.around.control
-        self._postponing = Postponing(self.around.writer, lambda: control.open_elsewhere(self.limit_key))
+        around, control = self.around, self.around.control
+        self.saturation = Saturation(self.waiting, self.tempo, around.taken_over, around.patience.max_wait_s)
+        self._postponing = Postponing(around.writer, lambda: control.open_elsewhere(self.limit_key))
 
     @property
     def provider(self) -> str:
@@ -145,19 +134,11 @@ class Destination:
             if why_not is not None:
                 self._postpone([job], why_not)
             else:
-                if self.saturated:
-                    self._take_over(job)
+                if self.saturation.now:
+                    job.detach(self.around.taken_over)
                 self.waiting.put(job)
-        if self.saturated:  # whoever has the most mails here gives way, not whoever comes last
-            self._postpone(self.waiting.take_last_of_bulk(max(0, -self._room())), BUSY)
-
-    def _take_over(self, job: Job) -> bool:
-        return job.detach(self.around.taken_over)
-
-    def _room(self) -> int:
-        """Tell how many more bulk mails a saturated destination keeps in hand."""
-        keep_s = KEEP_S if self.around.taken_over.mails * 2 < self.around.taken_over.most else KEEP_LESS_S
-        return max(KEEP_AT_LEAST, int(self.tempo.per_s(KEEP_S) * keep_s)) - self.waiting.bulk
+        if self.saturation.now:  # whoever has the most mails here gives way, not whoever comes last
+            self._postpone(self.saturation.excess(), BUSY)
 
     def _postpone(self, jobs: Sequence[Job], why: Closed) -> None:
         if not jobs:
@@ -175,8 +156,10 @@ class Destination:
     # --- what carriers ask and tell
 
     def again(self, jobs: Iterable[Job]) -> None:
-        """Take back mails that did not go."""
+        """Take back mails that did not go; nothing new waits where the process stops."""
         self.waiting.put_back(jobs)
+        if self.around.stopping.is_set():
+            self.give_back()
         self._arrived.set()
 
     async def something_arrives(self) -> bool:
@@ -240,9 +223,11 @@ class Destination:
             task.add_done_callback(self._served)
 
     def _served(self, task: asyncio.Task[None]) -> None:
-        self._carriers.pop(task, None)
+        carrier = self._carriers.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             get_logger().error("connection_task_failed", mx=self.name, error=repr(error), exc_info=error)
+            if not carrier.connected:  # or it would be tried, and fail, ten times a second
+                self.not_reached(carrier.lane, carrier.source, _refusal("the dispatcher failed to connect"))
         if self.waiting:
             asyncio.get_running_loop().call_later(0.1, self.grow)
 
@@ -256,33 +241,14 @@ class Destination:
             self._postpone(self.waiting.take_urgent(), closed)
             if not self._carriers:
                 self._end_claimed(f"the lane closed: {closed.reason}")
-        self._look_for_saturation(now_s)
+        self._postpone(self.saturation.look(now_s), BUSY)
         self.grow()
 
     def _end_claimed(self, why: str) -> None:
         """A claim cannot be taken back: the attempt ends here, without a transaction."""
         if self.waiting.claimed:
-            verdict = Verdict(permanent=False, hard=False, reason=BounceReason.NETWORK, suppress=False)
-            refusal = Refusal(SmtpPhase.CONNECT, verdict, None, why)
-            self.around.aside(self._refuse(self.waiting.take_claimed(), refusal, Way(self.provider, None, self.name)))
-
-    def _look_for_saturation(self, now_s: float) -> None:
-        oldest_s = self.waiting.oldest_s()
-        waited_s = 0.0 if oldest_s is None else now_s - oldest_s
-        fast = self.tempo.per_s(FAST_SPAN_S) >= FAST_PER_S
-        if fast or waited_s < PATIENCE_S / 2:
-            self.saturated = False
-        if fast or waited_s < PATIENCE_S:
-            return
-        self.saturated = True
-        put_off = self.waiting.take_last_of_bulk(max(0, -self._room()))
-        for job in (*self.waiting.take_urgent(), *self.waiting.take_bulk()):
-            longest_s = self.around.patience.max_wait_s if self._take_over(job) else HOLD_S
-            if now_s - job.arrived_s < longest_s:
-                self.waiting.put(job)
-            else:
-                put_off.append(job)
-        self._postpone(put_off, BUSY)
+            way = Way(self.provider, None, self.name)
+            self.around.aside(self._refuse(self.waiting.take_claimed(), _refusal(why), way))
 
     def give_back(self) -> None:
         """Let go of what is not claimed (the process stops)."""
@@ -297,6 +263,12 @@ class Destination:
             else:
                 task.cancel()
         self._end_claimed("the dispatcher stopped before its turn came")
+
+
+def _refusal(why: str) -> Refusal:
+    """Give the end of an attempt without a connection, for a reason of ours: to be tried again."""
+    verdict = Verdict(permanent=False, hard=False, reason=BounceReason.NETWORK, suppress=False)
+    return Refusal(SmtpPhase.CONNECT, verdict, None, why)
 
 
 def _time_of(closed: Closed) -> float:

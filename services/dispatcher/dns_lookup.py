@@ -1,7 +1,8 @@
 """One DNS question and its answer, in the three kinds that mail routing must tell apart.
 
-Promises: "there is no such record" and "there is no such name" are said only if an answer says so; a server failure, a
-refusal, a referral (lame server), a timeout or a malformed answer is ``DnsUnavailable``, never one of these.
+Promises: "there is no such record" and "there is no such name" are said only if an answer says so, or where a name is
+none that the DNS can have; a server failure, a refusal, a referral (lame server), a timeout or a malformed answer is
+``DnsUnavailable``, never one of these.
 CNAMEs are followed, also out of the answer, at most ``LONGEST_CHAIN`` of them. Every question ends in bounded time.
 ``secure`` is said only on the word of a resolver that is trusted to validate (``trust_ad``), and only if it vouches for
 every step of the chain.
@@ -85,7 +86,10 @@ class DnsLookup:
         Raises: DnsUnavailable, NoSuchName
         Source: RFC 2308 §2 (NXDOMAIN, NODATA, referrals), RFC 1034 §3.6.2 (CNAME).
         """
-        asked = dns.name.from_text(name)
+        try:
+            asked = dns.name.from_text(name)
+        except dns.exception.DNSException:  # too long, as what stands before a long host name can make it
+            raise NoSuchName(0.0) from None
         secure = True
         for _ in range(LONGEST_CHAIN):
             answer = await self._ask_once(asked, kind, secure=secure)

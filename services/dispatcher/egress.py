@@ -7,6 +7,7 @@ also when the task is cancelled. A proxy's password stands in no message.
 """
 
 import asyncio
+import errno
 import ipaddress
 import os
 import socket
@@ -37,6 +38,7 @@ _REPLIES: Final = {
 }
 
 
+_GONE: Final = frozenset({errno.ENOTCONN, errno.EBADF})
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -266,3 +268,18 @@ def acknowledge_at_once(connection: socket.socket | None) -> None:
     """
     if connection is not None and _QUICKACK is not None:
         connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+
+def nothing_leaves(connection: socket.socket | None) -> bool:
+    """Let the kernel take nothing more for this connection; False where that could not be done.
+
+    A transport goes on writing what it has buffered until it is dropped, also within the same turn of the event loop.
+    """
+    if connection is None:
+        return False
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as same:  # uvloop's own object cannot do it
+            same.shutdown(socket.SHUT_WR)
+    except OSError as error:
+        return error.errno in _GONE
+    return True

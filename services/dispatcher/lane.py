@@ -155,13 +155,13 @@ class Lane:
         self.used_ns = now_ns
         return granted
 
-    def give_back(self, messages: int) -> None:
-        """Take back what was granted and did not begin."""
+    def give_back(self, messages: int, granted_ns: int) -> None:
+        """Take back what was granted at that time (``used_ns`` then) and did not begin."""
         if messages <= 0:
             return
         now_ns = self._rules.clock_ns()
         for rate in self._rates():
-            rate.give_back(messages, now_ns)
+            rate.give_back(messages, granted_ns, now_ns)
         self.meter.add(-messages, now_ns / NS)
 
     def wait_s(self) -> float:

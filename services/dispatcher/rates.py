@@ -2,7 +2,7 @@
 
 Promises: exact, never above. ``Pace``: in any span of time at most ``burst`` plus the rate times the span. ``Window``:
 in any span of its length at most its limit. A clock that goes back only makes the wait longer. Times are nanoseconds of
-a monotonic clock. What was taken and did not begin may be given back at once.
+a monotonic clock. What was taken and did not begin may be given back, for what that is still worth.
 It cannot fail; each object has constant size.
 """
 
@@ -27,8 +27,8 @@ class Rate(Protocol):
     def take(self, messages: int, now_ns: int) -> None:
         """Count messages that begin now; never more than ``free`` says."""
 
-    def give_back(self, messages: int, now_ns: int) -> None:
-        """Uncount messages that were taken last and did not begin."""
+    def give_back(self, messages: int, taken_ns: int, now_ns: int) -> None:
+        """Uncount messages that were taken at ``taken_ns`` and did not begin."""
 
     def rested(self, now_ns: int) -> bool:
         """Tell whether nothing of the past matters any more."""
@@ -64,10 +64,11 @@ class Pace:
         """See ``Rate``."""
         self._due_ns = self._due(now_ns) + messages * self._interval_ns
 
-    def give_back(self, messages: int, now_ns: int) -> None:  # noqa: ARG002 - what is due does not depend on now
-        """See ``Rate``."""
-        if self._due_ns is not None:
-            self._due_ns -= messages * self._interval_ns
+    def give_back(self, messages: int, taken_ns: int, now_ns: int) -> None:
+        """See ``Rate``; what would have come due meanwhile without them is due in any case."""
+        worth_ns = messages * self._interval_ns - max(0, now_ns - taken_ns)
+        if self._due_ns is not None and worth_ns > 0:
+            self._due_ns -= worth_ns
 
     def rested(self, now_ns: int) -> bool:
         """See ``Rate``."""
@@ -121,17 +122,14 @@ class Window:
             self._counts.append([bucket, messages])
         self._total += messages
 
-    def give_back(self, messages: int, now_ns: int) -> None:
+    def give_back(self, messages: int, taken_ns: int, now_ns: int) -> None:
         """See ``Rate``; what has left the span meanwhile needs no giving back."""
         self._forget(now_ns)
-        while messages and self._counts:
-            last = self._counts[-1]
-            part = min(messages, last[1])
-            last[1] -= part
-            self._total -= part
-            messages -= part
-            if last[1] == 0:
-                self._counts.pop()
+        for counted in self._counts:
+            if counted[0] == taken_ns // self._width_ns:
+                part = min(messages, counted[1])
+                counted[1] -= part
+                self._total -= part
 
     def rested(self, now_ns: int) -> bool:
         """See ``Rate``."""

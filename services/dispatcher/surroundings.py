@@ -1,7 +1,7 @@
 """What every destination of a dispatcher shares.
 
 Promises: one object, made once by ``main``.
-It cannot fail.
+Fails: what fails aside is logged; the mails in its hand keep their claim or their lease.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hayabin.domain.retry import RetrySchedule
+from hayabin.telemetry.logging import get_logger
 from services.dispatcher.batch import TakenOver
 from services.dispatcher.control import Control
 from services.dispatcher.gate import Gate
@@ -65,7 +66,12 @@ class Surroundings:
         """Do something that nobody waits for; the end of the process does (``finished``)."""
         task = asyncio.create_task(work)
         self._asides.add(task)
-        task.add_done_callback(self._asides.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._asides.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            get_logger().error("aside_failed", error=repr(error), exc_info=error)
 
     async def finished(self) -> None:
         """Wait for what was put aside."""

@@ -52,28 +52,31 @@ class Suspension:
 
 
 class Suspensions:
-    """All suspensions that a dispatcher knows."""
+    """All suspensions that a dispatcher knows, by provider: an IP that is listed has thousands, one for each host."""
 
     def __init__(self, pool: str) -> None:
         """Know none; ``pool`` is the dispatcher's own."""
         self._own_pool = pool
-        self._read: tuple[Suspension, ...] = ()
-        self._fresh: dict[object, Suspension] = {}
+        self._read: dict[str | None, list[Suspension]] = {}
+        self._fresh: dict[str | None, dict[object, Suspension]] = {}
 
     def add(self, suspension: Suspension) -> None:
         """Suspend from now on; ``write`` tells the others."""
-        known = self._fresh.get(suspension.target)
+        fresh = self._fresh.setdefault(suspension.provider, {})
+        known = fresh.get(suspension.target)
         if known is None or known.until is None or suspension.until is None or known.until < suspension.until:
-            self._fresh[suspension.target] = suspension
+            fresh[suspension.target] = suspension
 
     def read(self, rows: Iterable[Suspension]) -> None:
         """Take what the database says; what was not written yet holds beside it."""
-        self._read = tuple(rows)
+        self._read = {}
+        for suspension in rows:
+            self._read.setdefault(suspension.provider, []).append(suspension)
 
     def of(self, source_ip: str, lane: str, now: datetime) -> Suspension | None:
         """Give the suspension of a lane that ends last, if there is one."""
         found: Suspension | None = None
-        for suspension in (*self._read, *self._fresh.values()):
+        for suspension in (*self._known(lane), *self._known(None)):
             if suspension.covers(self._own_pool, source_ip, lane) and suspension.holds(now):
                 if suspension.until is None:
                     return suspension
@@ -81,12 +84,15 @@ class Suspensions:
                     found = suspension
         return found
 
+    def _known(self, provider: str | None) -> tuple[Suspension, ...]:
+        return (*self._read.get(provider, ()), *self._fresh.get(provider, {}).values())
+
     async def write(self, pool: Pool) -> None:
         """Write what rules suspended since the last time."""
-        writing = dict(self._fresh)
+        writing = [suspension for fresh in self._fresh.values() for suspension in fresh.values()]
         if not writing:
             return
-        rows = sorted(writing.values(), key=lambda s: (s.pool or "", s.source_ip or "", s.provider or ""))
+        rows = sorted(writing, key=lambda s: (s.pool or "", s.source_ip or "", s.provider or ""))
         await pool.execute(
             _WRITE_SQL,
             [s.pool for s in rows],
@@ -96,7 +102,10 @@ class Suspensions:
             [s.reason for s in rows],
             [s.until for s in rows],
         )
-        self._read = (*self._read, *rows)
-        for target, suspension in writing.items():
-            if self._fresh.get(target) is suspension:
-                del self._fresh[target]
+        for suspension in rows:
+            self._read.setdefault(suspension.provider, []).append(suspension)
+            fresh = self._fresh[suspension.provider]
+            if fresh[suspension.target] is suspension:
+                del fresh[suspension.target]
+            if not fresh:
+                del self._fresh[suspension.provider]

@@ -24,7 +24,7 @@ from hayabin.domain.smtp_reply import SmtpPhase
 from hayabin.telemetry import tracing
 from hayabin.telemetry.metrics import LANE_POSTPONED, TAKEN_OVER
 from services.dispatcher.batch import BatchInHand, Job, take_in_hand
-from services.dispatcher.destination import PATIENCE_S, Destination, refuse
+from services.dispatcher.destination import Destination, refuse
 from services.dispatcher.intake import SPAN_S, Intake
 from services.dispatcher.mta_sts import MtaSts
 from services.dispatcher.outcomes import Postponement
@@ -32,6 +32,7 @@ from services.dispatcher.postponing import let_go
 from services.dispatcher.reporting import Refusal, Way
 from services.dispatcher.resolver import Resolver
 from services.dispatcher.route import Route, RoutingFailure
+from services.dispatcher.saturation import PATIENCE_S
 from services.dispatcher.sts_policy import StsPolicy
 from services.dispatcher.surroundings import Surroundings
 
@@ -185,7 +186,7 @@ class Worker:
                 destination.tick(now_s)
                 per_s = destination.tempo.per_s(SPAN_S)
                 all_per_s += per_s
-                slow_per_s += per_s if destination.saturated else 0.0
+                slow_per_s += per_s if destination.saturation.now else 0.0
                 if destination.idle and now_s - destination.used_s > FORGET_DESTINATION_S:
                     del self.destinations[key]
             self.intake.all_slow = slow_per_s > all_per_s * NEARLY_ALL

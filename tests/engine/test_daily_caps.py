@@ -70,6 +70,22 @@ async def test_cap_turns_with_the_utc_day_and_tells_when(pool: Pool) -> None:
     assert await use_all(caps, cap) == 10
 
 
+async def test_cap_what_is_given_back_after_midnight_is_none_of_the_new_day(pool: Pool) -> None:
+    """Five that were let begin at 23:59 and did not are given back at 0:00: the new day's cap is not more for it."""
+    now = [datetime(2026, 11, 24, 23, 59, 59, tzinfo=UTC)]
+    caps = DailyCaps(pool, today=lambda: now[0])
+    cap = caps.get("192.0.2.1", "gmail", lambda _: 5)
+    assert await use_all(caps, cap) == 5
+    cap.give_back(2, 0, 1)
+    assert cap.free(1) == 2, "on the same day they may begin"
+    now[0] += timedelta(seconds=2)
+    await caps.reserve(cap)
+    cap.take(1, 2_000)
+    cap.give_back(3, 0, 3_000)
+    assert await use_all(caps, cap) == 4
+    assert await pool.fetchval("SELECT max(granted) FROM lane_usage") == 5
+
+
 async def test_cap_raised_on_the_same_day_goes_on(pool: Pool) -> None:
     """A plan that an operator raises gives the difference at once; no plan at all is no limit."""
     caps = DailyCaps(pool, today=lambda: NOON)

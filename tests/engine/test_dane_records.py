@@ -82,6 +82,14 @@ async def test_records_question_unanswered_host_unusable(fault: str) -> None:
         assert server.queries[f"_25._tcp.{NAME}", "TLSA"] == asked + 1
 
 
+async def test_records_of_a_host_whose_name_leaves_no_room_for_the_prefix_are_none() -> None:
+    """With ``_25._tcp.`` before it the name is too long for the DNS: nobody can have published a record there."""
+    async with dane_of({"TLSA": f"3 1 1 {DIGEST}"}) as (dane, server, _):
+        long = ".".join(["x" * 61] * 4)
+        assert await dane.records(MxHost(long, 10, ("192.0.2.1",), secure=True)) is None
+        assert not server.queries
+
+
 async def test_records_many_waiters_one_question() -> None:
     """A hundred connections that open at once ask once."""
     async with dane_of({"TLSA": f"3 1 1 {DIGEST}"}) as (dane, server, _):

@@ -151,7 +151,9 @@ async def test_policy_override_in_the_database_holds_without_a_restart(make_worl
 
 async def test_warm_up_never_above_its_cap_and_the_rest_goes_by_the_warm_ip(make_world: MakeWorld) -> None:
     """A cold IP with 7 mails today beside a warm one: exactly 7 go from it, the rest from the other."""
-    async with make_world(mx_zone("gmail.com"), Listener("127.0.0.5"), source_ips=TWO_IPS) as world:
+    async with make_world(
+        mx_zone("gmail.com"), Listener("127.0.0.5", manners="slow 0.03"), source_ips=TWO_IPS
+    ) as world:
         await _plan(world, "127.0.0.77", "gmail", 7)
         world.start()
         await world.send(people(60))

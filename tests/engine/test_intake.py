@@ -14,9 +14,12 @@ from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
 from hayabin.database.clock import DatabaseClock
 from services.dispatcher.batch import Job, TakenOver, take_in_hand
 from services.dispatcher.carrier import _group_of
-from services.dispatcher.destination import FAST_PER_S, FAST_SPAN_S, Destination
+from services.dispatcher.destination import Destination
+from services.dispatcher.fair_queue import FairQueue
 from services.dispatcher.intake import AHEAD_S, LEAST, LEAST_PER_S, SPAN_S, Intake
 from services.dispatcher.resolver import Resolver
+from services.dispatcher.saturation import FAST_PER_S, FAST_SPAN_S, Saturation
+from services.dispatcher.tempo import Tempo
 from services.dispatcher.worker import TICK_S, Worker
 from tests.engine.test_waiting_mail import Belt
 
@@ -172,7 +175,7 @@ async def test_worker_tells_the_intake_when_all_that_is_served_is_slow(
     one = worker()
     for name, per_s, slow in (("slow", slow_per_s, True), ("fast", fast_per_s, False)):
         tempo = SimpleNamespace(per_s=lambda _span_s, per_s=per_s: per_s)
-        state = {"tempo": tempo, "saturated": slow, "idle": False, "tick": lambda _now_s: None}
+        state = {"tempo": tempo, "saturation": SimpleNamespace(now=slow), "idle": False, "tick": lambda _now_s: None}
         one.destinations[name] = cast("Destination", SimpleNamespace(**state))
     ticking = asyncio.create_task(one.tick_for_ever())
     await asyncio.sleep(TICK_S * 1.5)
@@ -180,34 +183,28 @@ async def test_worker_tells_the_intake_when_all_that_is_served_is_slow(
     assert one.intake.all_slow is all_slow
 
 
-def destination(per_s: float, waits_s: float) -> tuple[Destination, list[Job]]:
-    """A destination that has taken mails at this speed, with ten that have waited for so long."""
-    around: Any = SimpleNamespace(
-        writer=None,
-        control=None,
-        taken_over=TakenOver(1000),
-        patience=SimpleNamespace(max_wait_s=60.0),
-    )
-    route: Any = SimpleNamespace(provider="", hosts=())
-    one = Destination("mx.example", route, None, around)
-    one.tempo._meter.add(int(per_s * FAST_SPAN_S), time.monotonic())
-    one.tempo._meter._started_s -= 60
+def saturation(per_s: float, waits_s: float) -> tuple[Saturation, list[Job]]:
+    """That of a destination which has taken mails at this speed, with five that have waited for so long."""
+    tempo = Tempo()
+    tempo._meter.add(int(per_s * FAST_SPAN_S), time.monotonic())
+    tempo._meter._started_s -= 60
     batch = MailBatch(lane="other-0", mails=[Mail(message_id=n, recipient="a@b.example") for n in range(5)])
     jobs = take_in_hand(Belt(), batch, Context(), time.monotonic() - waits_s)
+    waiting = FairQueue()
     for job in jobs:
-        one.waiting.put(job)
-    return one, jobs
+        waiting.put(job)
+    return Saturation(waiting, tempo, TakenOver(1000), 60.0), jobs
 
 
-async def test_destination_that_takes_hundreds_a_second_is_not_slow() -> None:
+def test_destination_that_takes_hundreds_a_second_is_not_slow() -> None:
     """Where mails wait for it, that is our own slowness: they keep their batch, and nothing is given back."""
-    slow, taken_over = destination(FAST_PER_S - 1, 2.0)
-    slow._look_for_saturation(time.monotonic())
-    assert slow.saturated
+    slow, taken_over = saturation(FAST_PER_S - 1, 2.0)
+    assert slow.look(time.monotonic()) == []
+    assert slow.now
     assert all(job.detached for job in taken_over)
-    fast, kept = destination(FAST_PER_S + 1, 2.0)
-    fast._look_for_saturation(time.monotonic())
-    assert not fast.saturated
+    fast, kept = saturation(FAST_PER_S + 1, 2.0)
+    assert fast.look(time.monotonic()) == []
+    assert not fast.now
     assert not any(job.detached for job in kept)
     assert len(fast.waiting) == len(kept)
 

@@ -114,7 +114,7 @@ async def launched(pool: Pool, domains: list[str], mails: int) -> tuple[int, lis
     random.Random(1).shuffle(numbered)
     people = [f"{local_part}@{domain}" for local_part in numbered for domain in domains]
     async with pool.acquire() as connection, connection.transaction():
-        seeded = await seed_campaign(connection, people)  # type: ignore[arg-type]
+        seeded = await seed_campaign(connection, people)
         await launch_whole(connection, seeded)
     rows = await pool.fetch("SELECT id, wire FROM messages JOIN recipients ON message_id = id ORDER BY id")
     return seeded.campaign_id, [Row(row["id"], row["wire"], mail_content(row["id"], row["wire"])) for row in rows]

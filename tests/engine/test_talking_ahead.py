@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -13,12 +14,11 @@ from services.dispatcher.connect import TlsMode
 from services.dispatcher.pipelining import BROKEN_OFFERS
 from services.dispatcher.smtp_parameters import SessionParameters
 from services.dispatcher.smtp_session import Envelope, Extensions, OutcomeKind, Peer, SmtpSession, SmtpTimeouts
-from tests.support.raw_server import Script, Wire, raw_server
+from tests.support.raw_server import GO, Script, Wire, raw_server
 from tests.support.scripted_mx import Listener, ScriptedMx
 from tests.support.warm_session import warm_session
 
 QUICK = SmtpTimeouts(5, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3)
-GO = b"250 ok\r\n250 ok\r\n354 go\r\n"
 
 
 def mail(name: str) -> Envelope:
@@ -41,8 +41,7 @@ async def talk(script: Script) -> AsyncIterator[tuple[SmtpSession, list[Wire]]]:
 
     async def whole(wire: Wire) -> None:
         await wire.greet()
-        await wire.hear(b"DATA\r\n")
-        await wire.say(GO)
+        await wire.hear_commands()
         await script(wire)
 
     async with raw_server(whole) as (port, wires), session(port, TlsMode.NONE) as opened:
@@ -237,8 +236,8 @@ async def test_send_announced_mail_that_must_not_go_is_not_announced() -> None:
 class StuckTransport(asyncio.Transport):
     """Takes all writes and says how much of them has not left."""
 
-    def __init__(self, unsent_bytes: int) -> None:
-        super().__init__()
+    def __init__(self, unsent_bytes: int, connection: socket.socket) -> None:
+        super().__init__({"socket": connection})
         self.unsent_bytes, self.written = unsent_bytes, b""
 
     def write(self, data: Any) -> None:
@@ -266,12 +265,13 @@ class StuckTransport(asyncio.Transport):
 @pytest.mark.parametrize(("unsent_bytes", "unknown"), [(0, True), (20, True), (90, True), (5000, False)])
 async def test_send_lost_with_only_the_announced_commands_unsent_is_unknown(unsent_bytes: int, unknown: bool) -> None:
     """Where the dot may have left, nobody says that it has not: what still waits may be the commands behind it."""
-    transport = StuckTransport(unsent_bytes)
-    peer = Peer("mx.example.jp", "127.0.0.1", 25, None, None)
-    opened = SmtpSession(transport, SessionParameters(peer, Extensions(pipelining=True), SmtpTimeouts()))
-    sending = asyncio.create_task(opened.send(Envelope("b@x.example", "a@x.example", b"y\r\n" * 9000), B))
-    await asyncio.sleep(0)
-    opened.data_received(GO)
-    assert transport.written.endswith(ANNOUNCED)
-    opened.connection_lost(None)
-    assert (await sending).unknown is unknown
+    with socket.socket() as gone:
+        transport = StuckTransport(unsent_bytes, gone)
+        peer = Peer("mx.example.jp", "127.0.0.1", 25, None, None)
+        opened = SmtpSession(transport, SessionParameters(peer, Extensions(pipelining=True), SmtpTimeouts()))
+        sending = asyncio.create_task(opened.send(Envelope("b@x.example", "a@x.example", b"y\r\n" * 9000), B))
+        await asyncio.sleep(0)
+        opened.data_received(GO)
+        assert transport.written.endswith(ANNOUNCED)
+        opened.connection_lost(None)
+        assert (await sending).unknown is unknown

@@ -176,10 +176,8 @@ async def test_session_reply_begun_out_of_turn_not_usable() -> None:
 
     async def script(wire: Wire) -> None:
         await wire.greet()
-        await wire.hear(b"DATA\r\n")
-        await wire.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
-        await wire.hear(b"\r\n.\r\n")
-        await wire.say(b"250 kept\r\n25")
+        await wire.hear_commands()
+        await wire.hear_content(b"250 kept\r\n25")
 
     async with raw_server(script) as (port, _), session(port, TlsMode.NONE) as opened:
         assert (await opened.send(MAIL)).accepted
@@ -192,8 +190,7 @@ async def test_send_one_reply_for_three_commands_times_out() -> None:
 
     async def script(wire: Wire) -> None:
         await wire.greet()
-        await wire.hear(b"DATA\r\n")
-        await wire.say(b"250 ok\r\n")
+        await wire.hear_commands(b"250 ok\r\n")
 
     async with raw_server(script) as (port, _), session(port, TlsMode.NONE) as opened:
         outcome = await opened.send(MAIL)

@@ -49,9 +49,7 @@ async def test_send_content_not_taken_left_at_the_block_timeout() -> None:
 
     async def script(wire: Wire) -> None:
         await wire.greet()
-        await wire.hear(b"DATA\r\n")
-        wire.reader._transport.pause_reading()  # type: ignore[attr-defined]
-        await wire.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        await wire.hear_commands(then_deaf=True)
         await asyncio.sleep(5)
 
     timeouts = dataclasses.replace(PATIENT, block_s=0.15)
@@ -98,10 +96,8 @@ async def test_send_421_to_rset_refused_for_now() -> None:
 
     async def script(wire: Wire) -> None:
         await wire.greet()
-        await wire.hear(b"DATA\r\n")
-        await wire.say(b"250 ok\r\n550 5.1.1 no\r\n503 no\r\n")
-        await wire.hear(b"DATA\r\n")
-        await wire.say(b"421 4.3.2 closing\r\n")
+        await wire.hear_commands(b"250 ok\r\n550 5.1.1 no\r\n503 no\r\n")
+        await wire.hear_commands(b"421 4.3.2 closing\r\n")
 
     async with raw_server(script) as (port, _), session(port) as opened:
         assert (await opened.send(MAIL)).phase is SmtpPhase.RCPT

@@ -131,9 +131,7 @@ async def test_transcript_broken_in_the_content_says_how_far() -> None:
 
     async def script(wire: Wire) -> None:
         await wire.greet()
-        await wire.hear(b"DATA\r\n")
-        wire.reader._transport.pause_reading()  # type: ignore[attr-defined]
-        await wire.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        await wire.hear_commands(then_deaf=True)
         await wire.hear(b"never")
 
     async with raw_server(script) as (port, _):

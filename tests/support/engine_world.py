@@ -60,7 +60,7 @@ class EngineWorld:
         """Launch a campaign; returns its id."""
         async with self.pool.acquire() as connection, connection.transaction():
             seeded = await seed_campaign(
-                connection,  # type: ignore[arg-type]
+                connection,
                 list(addresses),
                 slug=f"t{len(self.campaigns)}",
                 message_class=message_class,

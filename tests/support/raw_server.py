@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 EHLO = b"250-mx.example.jp\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
+GO = b"250 ok\r\n250 ok\r\n354 go\r\n"  # to MAIL, RCPT, DATA
 
 
 @dataclass(slots=True)
@@ -31,6 +32,18 @@ class Wire:
         await self.say(b"220 mx.example.jp\r\n")
         await self.hear(b"\r\n")
         await self.say(ehlo)
+
+    async def hear_commands(self, replies: bytes = GO, *, then_deaf: bool = False) -> None:
+        """Read up to DATA and answer all of it; ``then_deaf``: take nothing of what follows."""
+        await self.hear(b"DATA\r\n")
+        if then_deaf:
+            self.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        await self.say(replies)
+
+    async def hear_content(self, reply: bytes = b"250 kept\r\n") -> None:
+        """Read up to the final dot and answer it."""
+        await self.hear(b"\r\n.\r\n")
+        await self.say(reply)
 
 
 Script = Callable[[Wire], Awaitable[None]]

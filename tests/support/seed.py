@@ -7,8 +7,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
-
 from hayabin.database.audience import fill_page
 from hayabin.database.engine import Connection
 from hayabin.database.launch import launch
@@ -35,7 +33,7 @@ class Seeded:
 
 
 async def seed_campaign(
-    connection: asyncpg.Connection,
+    connection: Connection,
     addresses: list[str],
     *,
     slug: str = "acme",

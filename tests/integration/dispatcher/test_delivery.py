@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,7 @@ class World:
 async def world(database_url: str, amqp_url: str, tmp_path: Path) -> AsyncIterator[World]:
     """A launched campaign, its belt, its internet."""
     names = ["ok.example", "grey.example", "full.example", "lost.example", "huge.example", "docomo.ne.jp"]
-    zone = {name: {"MX": "10 mx.test.example."} for name in names}
+    zone: dict[str, Any] = {name: {"MX": "10 mx.test.example."} for name in names}
     zone |= {"mx.test.example": {"A": "127.0.0.5"}, "null.example": {"MX": "0 ."}}
     async with (
         DnsZone({**zone, "servfail.example": "SERVFAIL"}) as dns,
@@ -102,7 +103,7 @@ async def world(database_url: str, amqp_url: str, tmp_path: Path) -> AsyncIterat
         await broker.declare(pool_queues("main"))
         with running_system(tmp_path, database_url, amqp_url) as system:
             async with pool.acquire() as connection, connection.transaction():
-                seeded = await seed_campaign(connection, PEOPLE)  # type: ignore[arg-type]
+                seeded = await seed_campaign(connection, PEOPLE)
                 await launch(connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
             policies = tmp_path / "policies"
             policies.mkdir()  # docomo's own has quiet times, and tests run at any minute

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 from typing import cast
 
 import pytest
@@ -40,7 +41,7 @@ async def direct(database_url: str) -> AsyncIterator[Pool]:
 async def seeded(direct: Pool) -> Seeded:
     """A launched campaign."""
     async with direct.acquire() as connection, connection.transaction():
-        seeded = await seed_campaign(connection, [f"u{n}@x.example" for n in range(PEOPLE)])  # type: ignore[arg-type]
+        seeded = await seed_campaign(connection, [f"u{n}@x.example" for n in range(PEOPLE)])
         await launch(connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
     return seeded
 
@@ -129,7 +130,7 @@ async def test_outcomes_while_connections_are_cut_are_written_once(
         cutting = asyncio.create_task(keep_cutting(proxy))
         for i in ids:
             outcome = Outcome(i, 1, MessageState.ACCEPTED, code=250)
-            writer.put(Report(outcome, "other", suppress=False, done=lambda i=i: told.append(i)))
+            writer.put(Report(outcome, "other", suppress=False, done=partial(told.append, i)))
             if i % 20 == 0:
                 await asyncio.sleep(0.05)
         cutting.cancel()

@@ -1,13 +1,16 @@
 """The tables of subscriptions: what may become of somebody on a list, by whose act."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hayabin.domain.consent import BY_ACTION, NEW, TRANSITIONS, may_become, sources_of
+from hayabin.domain.consent import BY_ACTION, CLOCKS_DIFFER, NEW, TRANSITIONS, has_been, may_become, sources_of
 from hayabin.domain.consent import ConsentAction as A
 from hayabin.domain.consent import SubscriptionState as S
 
+NOW = datetime(2026, 11, 29, 20, tzinfo=UTC)
 BY_OTHERS = [action for action in A if action is not A.CONFIRM]
 
 
@@ -45,3 +48,12 @@ def test_sources_are_those_of_the_tables(to: S, action: A) -> None:
     """What the SQL is given is the table; who is not on a list comes onto it only as pending or subscribed."""
     assert sources_of(to, action) == {state for state in S if may_become(state, to, action)}
     assert may_become(None, to, action) == (to in NEW)
+
+
+def test_moment_of_consent_has_been_or_is_refused() -> None:
+    """A clock that is some minutes ahead means now; what it says beyond that is yet to come."""
+    before = NOW - timedelta(days=400)
+    assert has_been(before, NOW) == before
+    assert has_been(NOW + CLOCKS_DIFFER, NOW) == NOW
+    with pytest.raises(ValueError, match="future"):
+        has_been(NOW + CLOCKS_DIFFER + timedelta(seconds=1), NOW)

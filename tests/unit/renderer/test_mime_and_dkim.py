@@ -108,6 +108,12 @@ def test_mail_reads_back_as_written() -> None:
     assert cast("EmailMessage", html).get_content().strip() == "<p>本文</p>"
 
 
+def test_mail_of_no_list_says_whose_it_is() -> None:
+    """A campaign to segments alone, or a test: a List-Id of the tenant's."""
+    sender = Sender(7, 3, "bulk", "A", "a@mail.example.jp", "", 0, "", "mail.example.jp")
+    assert parsed(MailWriter(sender, []).write(parts("B", "s"), DATE))["List-Id"] == "<all-3.mail.example.jp>"
+
+
 @pytest.mark.parametrize("html", [None, "<p>本文</p>"])
 def test_mail_percent_signs_stay_as_they_are(html: str | None) -> None:
     """Whatever the names of sender, list and recipient have of ``%``, nothing is filled in there."""
