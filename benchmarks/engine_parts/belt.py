@@ -47,7 +47,7 @@ class Belt:
         """Launch a campaign to these addresses; nothing is published yet."""
         async with self.pool.acquire() as connection, connection.transaction():
             seeded = await seed_campaign(
-                connection,  # type: ignore[arg-type]
+                connection,
                 list(addresses),
                 slug=f"bench-{secrets.token_hex(4)}",
                 pool=self.ip_pool,

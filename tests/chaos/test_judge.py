@@ -94,7 +94,7 @@ async def case(database_url: str) -> AsyncIterator[Case]:
     pool: Pool = await open_pool(database_url, name="test", size=2)
     async with pool.acquire() as connection:
         async with connection.transaction():
-            seeded = await seed_campaign(connection, PEOPLE)  # type: ignore[arg-type]
+            seeded = await seed_campaign(connection, PEOPLE)
             await launch(connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
         rows = await connection.fetch("SELECT message_id, wire FROM recipients")
         id_of = {row["wire"]: row["message_id"] for row in rows}
@@ -206,7 +206,7 @@ async def test_judge_stranger_in_the_journal_is_contradicted(case: Case) -> None
 
 async def test_judge_mail_of_another_campaign_is_no_stranger(case: Case) -> None:
     """Journals are of the world, campaigns are judged one by one; what others took counts nowhere here."""
-    seeded = await seed_campaign(case.connection, ["a@y.example"], slug="other")  # type: ignore[arg-type]
+    seeded = await seed_campaign(case.connection, ["a@y.example"], slug="other")
     async with case.connection.transaction():
         await launch(case.connection, seeded.campaign_id, tenant_id=seeded.tenant_id)
     other = await case.connection.fetchval("SELECT id FROM messages WHERE campaign_id = $1", seeded.campaign_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,7 +47,7 @@ async def test_limits_of_connections_messages_and_rate_hold_at_the_server(make_w
         assert lanes["127.0.0.77", "gmail"]["next_try_at"] > datetime.now(UTC)
 
 
-def _accepted(world: EngineWorld):
+def _accepted(world: EngineWorld) -> Callable[[], Awaitable[int]]:
     async def count() -> int:
         return int(await world.pool.fetchval("SELECT count(*) FROM messages WHERE state = 'accepted'"))
 

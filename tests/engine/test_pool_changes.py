@@ -40,10 +40,10 @@ async def test_address_added_at_run_time_is_proven_taken_and_used(make_world: Ma
         await address(world, "127.0.0.79", "active")
         await address(world, "192.0.2.9", "active")
         query = "SELECT owner, problem FROM source_ips WHERE address = $1"
-        await eventually(lambda: world.pool.fetchrow(query, "127.0.0.79"), lambda row: row["owner"], timeout_s=15)
+        await eventually(lambda: world.pool.fetch(query, "127.0.0.79"), lambda rows: rows[0]["owner"], timeout_s=15)
         await eventually(
-            lambda: world.pool.fetchrow(query, "192.0.2.9"),
-            lambda row: "not an address" in row["problem"],
+            lambda: world.pool.fetch(query, "192.0.2.9"),
+            lambda rows: "not an address" in rows[0]["problem"],
             timeout_s=15,
         )
         await asyncio.sleep(1.5)
