@@ -166,7 +166,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the gate does not look for suppressions",
-        (Edit(LEDGER, "CASE WHEN {_SUPPRESSED_NOW} THEN", "CASE WHEN false THEN"),),
+        (Edit(LEDGER, "WHEN {_SUPPRESSED_NOW} OR {_LEFT} THEN", "WHEN false THEN"),),
         suppressed,
         "nobody who was suppressed before gets it",
     ),
