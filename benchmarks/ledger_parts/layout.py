@@ -52,7 +52,7 @@ async def lay_out(connection: asyncpg.Connection, layout: Layout, span: int) -> 
             parts = [f"FOR VALUES FROM ({n * span}) TO ({(n + 1) * span})" for n in range(HASH_PARTITIONS)]
     await connection.execute(
         f"CREATE TABLE parted ({_COPY_SQL}) PARTITION BY {by};"
-        "DROP TABLE messages; ALTER TABLE parted RENAME TO messages"
+        "DROP TABLE messages CASCADE; ALTER TABLE parted RENAME TO messages"
     )
     for number, values in enumerate(parts):
         await connection.execute(

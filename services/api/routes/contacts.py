@@ -25,6 +25,11 @@ TimeZone = Annotated[str, Field(max_length=100), AfterValidator(printable)]
 """A name of the IANA database; empty: not known."""
 Word = Annotated[str | None, Query(min_length=1, max_length=300)]
 
+_DELETE_SQL = """
+WITH gone AS (DELETE FROM contacts WHERE id = $1 AND tenant_id = $2 RETURNING id, tenant_id),
+activity AS (DELETE FROM contact_activity a USING gone g WHERE a.tenant_id = g.tenant_id AND a.contact_id = g.id)
+SELECT id FROM gone"""
+
 
 class ContactForm(Form):
     """A contact; created, or updated where the address exists: what is left out stays, attributes are merged."""
@@ -194,7 +199,5 @@ async def history(
 @router.delete("/{contact_id}", status_code=204, operation_id="deleteContact")
 async def delete(db: Db, who: WriteContacts, contact_id: Id) -> None:
     """Delete a contact; what was sent to it stays in the ledger."""
-    if not await db.fetchval(
-        "DELETE FROM contacts WHERE id = $1 AND tenant_id = $2 RETURNING id", contact_id, who.tenant_id
-    ):
+    if not await db.fetchval(_DELETE_SQL, contact_id, who.tenant_id):
         raise not_found("contact")
