@@ -12,6 +12,7 @@ from hayabin.database.audience import FILL_FROM_LIST_SQL, PAGE_ROWS
 from hayabin.database.engine import Pool, open_pool
 from hayabin.database.feeds import DUE_NOW_SQL, WAITING_ON_BELT_SQL
 from hayabin.database.ledger import CLAIM_SQL, POSTPONE_SQL, RECORD_SQL
+from services.api.routes.campaign_rows import MESSAGES_SQL
 from tests.support.seed import launch_whole, seed_campaign
 
 ROWS = 5000
@@ -177,3 +178,15 @@ def nodes_of(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield node
     for below in node.get("Plans", []):
         yield from nodes_of(below)
+
+
+async def test_page_far_into_a_campaign_reads_neither_table_from_its_beginning(pool: Pool) -> None:
+    """Where the page begins costs nothing: of both tables as many rows are read as are shown."""
+    await beside_an_old_one(pool)
+    ((campaign_id, tenant_id),) = await pool.fetch("SELECT id, tenant_id FROM campaigns WHERE state = 'completed'")
+    far = await pool.fetchval("SELECT max(id) - $2 FROM messages WHERE campaign_id = $1", campaign_id, 2 * ASKED)
+    async with pool.acquire() as connection:
+        plan = await explained(connection, MESSAGES_SQL, campaign_id, far, ASKED, None, tenant_id)
+    touched = dict(scans(plan))
+    assert touched.keys() == {"messages", "recipients"}
+    assert max(touched.values()) <= 2 * ASKED, json.dumps(plan)
