@@ -7,6 +7,7 @@ Fails: database errors as they are; nothing was changed then.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from hayabin.database.built_in_mails import BuiltIn
@@ -14,23 +15,21 @@ from hayabin.database.confirmation_mails import Asked, Writer, send
 from hayabin.database.engine import Connection
 from hayabin.database.suppressing import suppressed_sql
 from hayabin.domain.masking import masked_address
+from hayabin.domain.tenant_settings import TenantSettings
 
 _WRITER_SQL: Final = f"""
-SELECT m.domain_id, m.from_name, m.from_address, m.reply_to, m.pool,
-       to_char($4::timestamptz AT TIME ZONE 'Asia/Tokyo', 'YYYY-MM-DD HH24:MI') AS asked_at,
-       to_char(now() AT TIME ZONE 'Asia/Tokyo', 'YYYY-MM-DD HH24:MI') AS changed_at
-FROM recipients r JOIN campaigns m ON m.id = r.campaign_id
+SELECT m.domain_id, m.from_name, m.from_address, m.reply_to, m.pool, t.settings, now() AS changed_at
+FROM recipients r JOIN campaigns m ON m.id = r.campaign_id JOIN tenants t ON t.id = r.tenant_id
 WHERE r.message_id = $1 AND r.tenant_id = $2 AND NOT {suppressed_sql("$2", "$3", "0", asks="true")}"""  # noqa: S608 - expressions of ours
 
 
 async def tell_old_address(connection: Connection, confirmation: Mapping[str, Any], old: Mapping[str, Any]) -> None:
     """Tell the address of ``old``, a contact as it was, that ``confirmation`` has put another in its place."""
     tenant_id = confirmation["tenant_id"]
-    writer: Any = await connection.fetchrow(
-        _WRITER_SQL, confirmation["message_id"], tenant_id, old["address_key"], confirmation["created_at"]
-    )
+    writer: Any = await connection.fetchrow(_WRITER_SQL, confirmation["message_id"], tenant_id, old["address_key"])
     if writer is None:
         return
+    settings = TenantSettings.of(writer["settings"])
     told = Asked(
         confirmation_id=None,
         contact_id=0,  # what the mail proves is that somebody reads this address, not that they are the contact
@@ -41,8 +40,8 @@ async def tell_old_address(connection: Connection, confirmation: Mapping[str, An
         variables={
             "sender": writer["from_name"] or confirmation["tenant"],
             "new_address": masked_address(confirmation["wire"]),
-            "asked_at": writer["asked_at"],
-            "changed_at": writer["changed_at"],
+            "asked_at": _minute(settings.local(confirmation["created_at"])),
+            "changed_at": _minute(settings.local(writer["changed_at"])),
         },
     )
     sender = Writer(
@@ -57,3 +56,8 @@ async def tell_old_address(connection: Connection, confirmation: Mapping[str, An
         built_in=BuiltIn.ADDRESS_CHANGED,
     )
     await send(connection, sender, [told])
+
+
+def _minute(moment: datetime) -> str:
+    """As people read it: ``2026-11-29 14:05 (UTC+09:00)``."""
+    return f"{moment:%Y-%m-%d %H:%M} (UTC{moment.isoformat()[-6:]})"

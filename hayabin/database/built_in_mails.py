@@ -55,14 +55,14 @@ _PARAGRAPHS: Final = {
     ),
     (BuiltIn.ADDRESS_CHANGED, "ja"): (
         "{{ sender }} からのメールのお届け先が、このアドレスから {{ new_address }} に変更されました。",
-        "お申し込み: {{ asked_at }}(日本時間)、メールのリンクから開く配信設定ページ",
-        "変更: {{ changed_at }}(日本時間)、新しいアドレスにお送りした確認のページ",
+        "お申し込み: {{ asked_at }}、メールのリンクから開く配信設定ページ",
+        "変更: {{ changed_at }}、新しいアドレスにお送りした確認のページ",
         "お心当たりがない場合は、メールのリンクが他の方に渡ったおそれがあります。{{ sender }} へご返信ください。",
     ),
     (BuiltIn.ADDRESS_CHANGED, "en"): (
         "The mails of {{ sender }} go to {{ new_address }} from now on, and no longer to this address.",
-        "Asked for: {{ asked_at }} (Japan time), on the preference page that the link in our mails opens",
-        "Changed: {{ changed_at }} (Japan time), on the page of the mail that we sent to the new address",
+        "Asked for: {{ asked_at }}, on the preference page that the link in our mails opens",
+        "Changed: {{ changed_at }}, on the page of the mail that we sent to the new address",
         "If it was not you, somebody else may have got hold of a link in a mail. Please reply and tell {{ sender }}.",
     ),
 }

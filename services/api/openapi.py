@@ -5,7 +5,7 @@ Source: OpenAPI 3.1, RFC 9457.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -119,8 +119,14 @@ def _nulls(example: Any) -> Iterator[str]:
             pass
 
 
-_MAY_BE_NULL = frozenset(_nulls(list(ANSWERS.values()))) | {"audience", "changed_at", "ip", "until", "user_id"}
-"""A member that is null in one example may be so wherever it is; and those that no example shows so."""
+_ALSO_NULL: Final = frozenset({
+    "address", "audience", "changed_at", "code", "contact_id", "delimiter", "duration_ms", "encoding", "enhanced",
+    "format", "ip", "key_id", "lane", "limit_per_s", "mx", "new", "old", "phase", "provider", "reply", "source_ip",
+    "tls", "tls_policy", "tls_result", "tls_version", "until", "user_id", "was",
+})  # fmt: skip
+"""Those that no example shows so: the database may have nothing there."""
+MAY_BE_NULL: Final = frozenset(_nulls(list(ANSWERS.values()))) | _ALSO_NULL
+"""A member that is null in one example may be so wherever it is."""
 
 
 def _schema_of(example: Any, name: str = "") -> dict[str, Any]:
@@ -141,4 +147,4 @@ def _schema_of(example: Any, name: str = "") -> dict[str, Any]:
             schema = {"type": "array", "items": _schema_of(example[0]) if example else {}}
         case _:
             return {}
-    return {**schema, "type": [schema["type"], "null"]} if name in _MAY_BE_NULL else schema
+    return {**schema, "type": [schema["type"], "null"]} if name in MAY_BE_NULL else schema
