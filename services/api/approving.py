@@ -79,11 +79,6 @@ def counts(needed: int, user_id: int | None) -> bool:
     return needed < 2 or user_id is not None
 
 
-async def row_of(connection: Connection, tenant_id: int, campaign_id: int) -> Any:
-    """The whole row of a campaign, or None."""
-    return await connection.fetchrow("SELECT * FROM campaigns WHERE id = $1 AND tenant_id = $2", campaign_id, tenant_id)
-
-
 async def note_editor(connection: Connection, who: Principal, campaign_id: int) -> None:
     """Remember who wrote what stands in a campaign now."""
     await connection.execute(

@@ -97,6 +97,9 @@ def people(segment: str, limit: int | None, *, as_json: bool) -> None:
 def create(file: BinaryIO, *, as_json: bool) -> None:
     """Save a segment from a file. Its name must be free.
 
+    The file is JSON: {"name": "buyers", "rules": {"field": "stage", "is": "equals", "value": "成約"}}, and a
+    "description" if wanted.
+
     Example: hayabin segments create buyers.json
     """
     form = _form(file)
@@ -112,7 +115,7 @@ def create(file: BinaryIO, *, as_json: bool) -> None:
 @click.argument("file", type=click.File("rb"))
 @as_json
 def check(file: BinaryIO, *, as_json: bool) -> None:
-    """Try the rules of a file. Prints how many meet them, and the first 20 of these; nothing is saved.
+    """Try the rules of a file (as for create). Prints how many meet them, and the first 20; nothing is saved.
 
     Example: hayabin segments check buyers.json
     """

@@ -3,13 +3,14 @@
 import json
 import random
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from hayabin.database import segments
 from hayabin.database.engine import Connection, Pool
-from hayabin.database.segment_compiling import Parameters
+from hayabin.database.segment_compiling import MAX_JOINED, Parameters
 from hayabin.database.segment_count import count_sql
 from hayabin.domain.segment_rules import parse
 from tests.integration.segments.random_segments import NAMES, NOW, TEXTS, a_contact, a_tree
@@ -133,6 +134,20 @@ async def lists_and_activities(
         assert (await count_as(connection, tenant_id, stolen))[0] == 0
         ways["foreign"] += "FROM contacts" not in sql
     return ways
+
+
+async def test_joins_of_a_count_are_bounded(pool: Pool) -> None:
+    """However many rules of which one is enough: each join has memory of its own, so the others are looked up."""
+    async with pool.acquire() as connection:
+        tenant_id = await connection.fetchval("INSERT INTO tenants (slug, name) VALUES ('t', 't') RETURNING id")
+        people = [Contact(address_key=f"u{n}@x.example", last={"opened": NOW - timedelta(days=n)}) for n in range(30)]
+        for contact in people:
+            await write(connection, tenant_id, contact)
+        days = range(1, 2 * MAX_JOINED)
+        tree: Tree = {"any": [{"activity": "opened", "is": "within_last_days", "value": n} for n in days]}
+        count, sql = await count_as(connection, tenant_id, tree)
+        assert count == sum(meets(tree, contact, World(NOW)) for contact in people) == days[-1] + 1
+        assert sql.count("LEFT JOIN") == MAX_JOINED
 
 
 async def test_hostile_text_in_every_place_is_a_value_and_nothing_else(pool: Pool) -> None:
