@@ -9,7 +9,7 @@ import pytest
 from services.dispatcher.pipelining import BROKEN_OFFERS
 from tests.support.dns_zone import Zone
 from tests.support.engine_world import EngineWorld, engine_world
-from tests.support.mx_session import Listener
+from tests.support.mx_script import Listener
 
 MakeWorld = Callable[..., AbstractAsyncContextManager[EngineWorld]]
 

@@ -8,7 +8,7 @@ from hayabin.broker.topology import dispatch_queue
 from tests.engine.conftest import MakeWorld
 from tests.engine.test_good_guest import people
 from tests.support.engine_world import EngineWorld, mx_zone
-from tests.support.mx_session import Listener
+from tests.support.mx_script import Listener
 from tests.support.scripted_mx import ScriptedMx
 from tests.support.socks5_proxy import Socks5Proxy, running
 from tests.support.sts_server import StsServer, response

@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.conftest import MakeWorld
 from tests.support.engine_world import EngineWorld, mx_zone
-from tests.support.mx_session import Listener
+from tests.support.mx_script import Listener
 from tests.support.waiting import eventually
 
 TWO_IPS = "127.0.0.77=a.hayabin.example,127.0.0.78=b.hayabin.example"

@@ -10,7 +10,7 @@ import pytest
 from hayabin.domain.lane import lane_of
 from tests.engine.conftest import MakeWorld
 from tests.support.engine_world import mx_zone
-from tests.support.mx_session import Listener
+from tests.support.mx_script import Listener
 from tests.support.waiting import eventually
 
 HEALTHY = [f"d{n}.example" for n in range(10)]

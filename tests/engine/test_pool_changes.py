@@ -9,7 +9,7 @@ from hayabin.broker.topology import pool_queues
 from tests.engine.conftest import MakeWorld
 from tests.engine.test_good_guest import people
 from tests.support.engine_world import EngineWorld, mx_zone
-from tests.support.mx_session import Listener
+from tests.support.mx_script import Listener
 from tests.support.waiting import eventually
 
 SLOW = "slow 0.02"

@@ -22,7 +22,7 @@ from hayabin.contracts.dispatch_pb2 import Mail, MailBatch
 from hayabin.database.engine import Pool, open_pool
 from hayabin.domain.lane import MessageClass, lane_of
 from tests.support.dns_zone import DnsZone, Zone
-from tests.support.mx_session import Listener
+from tests.support.mx_script import Listener
 from tests.support.scripted_mx import ScriptedMx
 from tests.support.seed import Seeded, launch_whole, seed_campaign
 from tests.support.system import Service, System, running_system

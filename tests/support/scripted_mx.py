@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Self
 
 from tests.support.mx_journal import Entry, Journal
-from tests.support.mx_session import Listener, Record, Script, Session
+from tests.support.mx_script import Listener, Record, Script
+from tests.support.mx_session import Session
 
 __all__ = ["Journal", "Listener", "ScriptedMx"]
 

@@ -17,7 +17,7 @@ from hayabin.database.counters import read_counters
 from hayabin.database.engine import Pool, open_pool
 from hayabin.database.launch import launch
 from tests.support.dns_zone import DnsZone
-from tests.support.mx_session import Listener
+from tests.support.mx_script import Listener
 from tests.support.scripted_mx import ScriptedMx
 from tests.support.seed import seed_campaign
 from tests.support.system import Service, System, running_system
